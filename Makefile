@@ -1,0 +1,39 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each does all of its own set-up (deploy/setup.sh).
+#   make demo IMAGE=picture.png    your own panoramic (JPEG, PNG or DICOM) in place of the phantoms
+#   make demo KEEP=1               leave it running with the pages open
+#   make test ARGS='-k tooth'      a part of the tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench faults
+PYTHON := .venv/bin/python
+export KEEP IMAGE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## everything that development needs, no run
+	@bash deploy/setup.sh test
+
+demo: ## set up, start on embedded defaults, send phantom studies by real C-STORE, print the results (KEEP=1, IMAGE=file)
+	@bash deploy/setup.sh demo
+	@$(PYTHON) deploy/demo.py
+
+test: ## set up, run all tests, real peers included (ARGS=... goes to pytest)
+	@bash deploy/setup.sh test
+	@bash tests/isolated.sh $(PYTHON) -m pytest $(ARGS)
+
+lint: ## ruff, mypy and the import contracts, without the other tests
+	@bash deploy/setup.sh test
+	@$(PYTHON) -m pytest tests/unit/test_house.py $(ARGS)
+
+format: ## let ruff put every file into shape
+	@bash deploy/setup.sh test
+	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
+
+bench: ## seconds for each stage, ingest rate beside dcmtk
+	@bash deploy/setup.sh test
+	@bash tests/isolated.sh $(PYTHON) -m tests.benchmarks $(ARGS)
+
+faults: ## injected faults, the long way
+	@bash deploy/setup.sh test
+	@bash tests/isolated.sh $(PYTHON) -m pytest tests/faults -m 'long or not long' $(ARGS)

@@ -1,0 +1,36 @@
+"""How Alembic reaches the database: always the URL it is given by ``dentgate migrate``, never one of its own."""
+
+from typing import Literal
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from service.db.tables import Base, UtcDateTime
+
+LOCK_ID = 7_364_428  # any constant: two starting processes must not migrate at once
+
+
+def _render(kind: str, item: object, _context: object) -> str | Literal[False]:
+    """A migration must not depend on the classes of today's tables."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+
+
+def run() -> None:
+    """Apply migrations in one transaction; PostgreSQL waits for its turn with an advisory lock."""
+    engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "")
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_ID})"))
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=connection.dialect.name == "sqlite",
+            compare_type=True,
+            render_item=_render,
+        )
+        context.run_migrations()
+    engine.dispose()
+
+
+run()

@@ -1,0 +1,60 @@
+"""Settings -> the services a process works with. One set for each process, made after forking."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.broker import Broker
+from service.db.engine import Database
+from service.domain.errors import ConfigurationError
+from service.export import Destination, open_destination
+from service.settings import Settings
+from service.storage import Storage, open_storage
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a process works with."""
+
+    settings: Settings
+    db: Database
+    storage: Storage
+    broker: Broker
+
+    def destination_names(self) -> list[str]:
+        """Names of all destinations, in the order of the settings."""
+        return [destination.name for destination in self.settings.destination]
+
+    def destination(self, name: str) -> tuple[Destination, tuple[str, ...]]:
+        """A destination and the kinds of results it takes.
+
+        Raises:
+            ConfigurationError: no such destination (any more), or its URL is wrong.
+        """
+        for entry in self.settings.destination:
+            if entry.name == name:
+                peer = open_destination(entry.url, self.settings.listener.ae_title)
+                return peer, entry.results or peer.default_results
+        message = f"destination {name!r} is not in the settings any more; add it again, or leave the delivery dead"
+        raise ConfigurationError(message)
+
+
+def build(settings: Settings) -> Services:
+    """Make the services. Raises ConfigurationError with one line that names the cause and the mend."""
+    if settings.broker.url == "embedded":
+        message = "broker.url is `embedded`, which only `dentgate up` can start; set it to redis://host:port/0"
+        raise ConfigurationError(message)
+    return Services(
+        settings=settings,
+        db=Database(settings.database.url),
+        storage=open_storage(settings.storage.url, settings.storage.reserve_mb),
+        broker=Broker(settings.broker.url),
+    )
+
+
+def data_folder(settings: Settings) -> Path:
+    """A folder of this machine for sockets: the storage if that is a folder, else the working folder."""
+    url = settings.storage.url
+    return Path(url.removeprefix("file://")) if url.startswith("file://") else Path.cwd()

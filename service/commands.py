@@ -1,0 +1,233 @@
+"""What the ``dentgate`` commands of the service do; those that need the workers are in ``__main__``."""
+
+import os
+import socket
+import threading
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service import bootstrap
+from service.bootstrap import Services
+from service.broker import EmbeddedBroker, server_binary
+from service.db import outbox
+from service.db.engine import Database
+from service.db.migrate import current, migrate, require_current
+from service.db.studies import record_instances, touch_studies
+from service.db.tables import Job, Outbox, Study
+from service.domain.errors import ConfigurationError, DentgateError
+from service.domain.job import Stage
+from service.listener.intake import Intake
+from service.listener.scp import Listener
+from service.relay import Relay
+from service.settings import Settings
+from service.supervisor import Child, Supervisor, command_of
+from service.web.app import ReadinessItem, WebServices, create_app
+
+JOBS_LISTED = 200
+
+
+def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
+    """Everything on this machine until told to stop."""
+    _require_free_port("listener", settings.listener.host, settings.listener.port)
+    _require_free_port("web", settings.web.host, settings.web.port)
+    db = Database(settings.database.url)
+    migrate(db)
+    outbox.release_orphans(db)
+    db.close()
+    broker = EmbeddedBroker(bootstrap.data_folder(settings) / "run") if settings.broker.url == "embedded" else None
+    if broker is not None:
+        broker.start()
+    try:
+        url = settings.broker.url if broker is None else broker.url
+        Supervisor(_children(options, url)).run(stop, each_round=None if broker is None else broker.keep_running)
+    finally:
+        if broker is not None:
+            broker.stop()
+    return 0
+
+
+def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> int:
+    """The DICOM listener."""
+    services = _ready_services(settings)
+    listener = Listener(settings.listener, settings.source, _intake(services))
+    listener.start()
+    stop.wait()
+    listener.stop(grace_seconds=10.0)
+    return 0
+
+
+def relay(settings: Settings, _options: Namespace, stop: threading.Event) -> int:
+    """The relay."""
+    services = _ready_services(settings)
+    Relay(services.db, services.broker, settings.listener.quiet_seconds).run(stop)
+    return 0
+
+
+def web(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
+    """Pages and API."""
+    services = _ready_services(settings)
+    parts = WebServices(
+        db=services.db,
+        storage=services.storage,
+        settings=settings,
+        retry=lambda job_id: outbox.retry(services.db, job_id),
+        ready=lambda: [_readiness(name, ask) for name, ask in _checks(services).items()],
+    )
+    app = create_app(parts, _intake(services))
+    config = uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="warning", access_log=False)
+    uvicorn.Server(config).run()  # it ends in order on SIGTERM and Ctrl-C by itself
+    return 0
+
+
+def check(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
+    """Ask everything this installation depends on; one line each. 1 if anything does not work."""
+    embedded = settings.broker.url == "embedded"
+    services = bootstrap.build(settings.with_broker("redis://") if embedded else settings)
+    checks = _checks(services)
+    if embedded:
+        checks["broker"] = lambda: f"embedded, `dentgate up` starts {server_binary()}"
+    for entry in settings.destination:
+        checks[f"destination {entry.name}"] = partial(_check_destination, services, entry.name)
+    bad = 0
+    for name, ask in checks.items():
+        try:
+            print(f"ok    {name}: {ask() or 'works'}")
+        except (DentgateError, SQLAlchemyError, OSError) as error:
+            bad += 1
+            print(f"FAIL  {name}: {error}")
+    return 1 if bad else 0
+
+
+def jobs(settings: Settings, options: Namespace, _stop: threading.Event) -> int:
+    """List jobs, show one study, or make dead and held rows due again."""
+    db = Database(settings.database.url)
+    require_current(db)
+    if options.action == "retry":
+        count = _retry(db, options.study)
+        print(f"{count} deliveries or stages are due again")
+        return 0
+    for line in _job_lines(db, options.study if options.action == "show" else None):
+        print(line)
+    return 0
+
+
+def migrate_database(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
+    """Bring the database to the newest migration."""
+    print(f"database is at revision {migrate(Database(settings.database.url))}")
+    return 0
+
+
+def _ready_services(settings: Settings) -> Services:
+    services = bootstrap.build(settings)
+    require_current(services.db)
+    return services
+
+
+def _intake(services: Services) -> Intake:
+    return Intake(
+        services.storage,
+        record=lambda instances: record_instances(services.db, instances),
+        touch=lambda studies: touch_studies(services.db, studies),
+        max_object_bytes=services.settings.listener.max_object_mb << 20,
+    )
+
+
+def _checks(services: Services) -> dict[str, Callable[[], str | None]]:
+    """Name -> question that raises when the thing does not work."""
+
+    def database() -> str:
+        services.db.check()
+        return f"revision {current(services.db)}"
+
+    def storage() -> str:
+        services.storage.check()
+        return f"{services.storage.free_bytes() >> 20} MB free"
+
+    return {"database": database, "storage": storage, "broker": services.broker.check}
+
+
+def _check_destination(services: Services, name: str) -> str:
+    return services.destination(name)[0].check()
+
+
+def _readiness(name: str, ask: Callable[[], str | None]) -> ReadinessItem:
+    try:
+        return ReadinessItem(name, ok=True, detail=ask() or "")
+    except (DentgateError, OSError) as error:
+        return ReadinessItem(name, ok=False, detail=str(error))
+    except SQLAlchemyError as error:
+        return ReadinessItem(name, ok=False, detail=type(error).__name__)  # its text may hold rows
+
+
+def _children(options: Namespace, broker_url: str) -> list[Child]:
+    environment = os.environ | {"DENTGATE_BROKER__URL": broker_url}  # noqa: TID251 - handed on whole, nothing is read
+    shared = ["--parent-pid", str(os.getpid())]
+    if options.config is not None:
+        shared += ["--config", str(options.config)]
+    if options.data is not None:
+        shared += ["--data", str(options.data)]
+    carry = f"{Stage.REPORT},{Stage.DELIVER}"
+    commands = {
+        "listen": ["listen"],
+        "web": ["web"],
+        "relay": ["relay"],
+        "worker-analyze": ["worker", "--queues", Stage.ANALYZE.value, "--concurrency", "1"],
+        "worker-deliver": ["worker", "--queues", carry, "--concurrency", "2"],
+    }
+    return [Child(name, command_of(*command, *shared), environment) for name, command in commands.items()]
+
+
+def _require_free_port(section: str, host: str, port: int) -> None:
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            message = f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it or change {section}.port"
+            raise ConfigurationError(message) from None
+
+
+def _retry(db: Database, study_uid: str | None) -> int:
+    if study_uid is None:
+        return outbox.retry_all(db)
+    with db.session() as session:
+        query = select(Job.id).join(Study).where(Study.study_instance_uid == study_uid)
+        found = session.scalars(query).all()
+    if not found:
+        message = f"no study {study_uid}; `dentgate jobs list` shows those there are"
+        raise DentgateError(message)
+    return sum(outbox.retry(db, job_id) for job_id in found)
+
+
+def _job_lines(db: Database, study_uid: str | None) -> list[str]:
+    """One line for each job, newest first; for one study also a line for each of its stages."""
+    with db.session() as session:
+        query = select(Job).join(Study).order_by(Job.id.desc())
+        if study_uid is not None:
+            query = query.where(Study.study_instance_uid == study_uid)
+        lines = []
+        for job in session.scalars(query.limit(JOBS_LISTED)):
+            lines.append(f"{job.study.study_instance_uid}  revision {job.revision}  {job.state}  {job.reason}".rstrip())
+            lines += [f"    {_row_line(row)}" for row in job.outbox if study_uid is not None or _needs_attention(row)]
+        return lines or ["no jobs"]
+
+
+def _needs_attention(row: Outbox) -> bool:
+    return row.dead_at is not None or row.held
+
+
+def _row_line(row: Outbox) -> str:
+    state = (
+        "dead letter" if row.dead_at else "held" if row.held else "done" if row.finished_at else
+        "at work" if row.lease else "waiting"
+    )  # fmt: skip
+    where = f" {row.destination}" if row.destination else ""
+    seconds = "" if row.seconds is None else f" in {row.seconds:.1f} s"
+    return f"{row.stage}{where}: {state}{seconds}, attempts {row.attempts} {row.message}".rstrip()

@@ -1,0 +1,209 @@
+"""The outbox: every stage that is due is a row here, written in the transaction that made it due.
+
+A worker takes a row by a lease with a deadline and renews it while it works. What a dead worker held falls due again
+when the lease runs out; nothing has to be cleaned up. Whoever lost the lease cannot finish the row any more.
+"""
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, and_, case, or_, select, update
+from sqlalchemy.orm import Session
+
+from service import clock
+from service.db.engine import Database
+from service.db.tables import Outbox
+from service.domain.job import Stage
+
+RING_AGAIN_SECONDS = 20.0  # a bell that nobody answered is rung again after this time
+LOST_LIMIT = 2  # a task that made two workers vanish is not tried a third time
+FIRST_DELAY_SECONDS = 2.0
+LONGEST_DELAY_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on a row until ``lease`` runs out."""
+
+    outbox_id: int
+    job_id: int
+    stage: Stage
+    destination: str
+    attempt: int
+    lease: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row to ring for."""
+
+    outbox_id: int
+    stage: Stage
+
+
+def ring_due(db: Database) -> list[Due]:
+    """Rows whose time has come and that nobody holds; each is noted as rung, so that it is not rung every second."""
+    now = clock.now()
+    again = now - timedelta(seconds=RING_AGAIN_SECONDS)
+    with db.session() as session:
+        ids = session.scalars(
+            select(Outbox.id).where(_free(now), or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again))
+        ).all()
+    if not ids:
+        return []
+    with db.begin() as session:
+        rows = session.execute(
+            update(Outbox)
+            .where(Outbox.id.in_(ids), _free(now), or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again))
+            .values(rung_at=now)
+            .returning(Outbox.id, Outbox.stage)
+        ).all()
+    return [Due(row.id, Stage(row.stage)) for row in sorted(rows)]
+
+
+def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None = None) -> Claim | None:
+    """Take a row; None if it is done, held by somebody, not yet due, or has made too many workers vanish."""
+    now = clock.now()
+    lease = f"{holder or holder_name()}/{clock.token()}"
+    with db.begin() as session:
+        row = session.execute(
+            update(Outbox)
+            .where(Outbox.id == outbox_id, _free(now))
+            .values(
+                lost=Outbox.lost + case((Outbox.lease == "", 0), else_=1),
+                attempts=Outbox.attempts + 1,
+                lease=lease,
+                lease_until=now + timedelta(seconds=lease_seconds),
+                started_at=now,
+            )
+            .returning(Outbox.job_id, Outbox.stage, Outbox.destination, Outbox.attempts, Outbox.lost)
+        ).one_or_none()
+        if row is None:
+            return None
+        taken = Claim(outbox_id, row.job_id, Stage(row.stage), row.destination, row.attempts, lease, now)
+        if row.lost >= LOST_LIMIT:
+            message = f"the worker vanished {row.lost} times during this stage (killed, out of memory or time limit)"
+            _end(session, taken, dead_at=now, message=message)
+            return None
+        return taken
+
+
+def renew(db: Database, taken: Claim, lease_seconds: float) -> bool:
+    """Push the deadline; False if the lease is lost."""
+    with db.begin() as session:
+        until = clock.now() + timedelta(seconds=lease_seconds)
+        return _update(session, taken, lease_until=until)
+
+
+def finish(session: Session, taken: Claim, message: str = "") -> bool:
+    """Mark the row done, inside the caller's transaction; False if the lease was lost: then roll back."""
+    now = clock.now()
+    return _end(session, taken, finished_at=now, message=message, seconds=(now - taken.since).total_seconds())
+
+
+def postpone(db: Database, taken: Claim, message: str, delay: float | None = None) -> None:
+    """Give the row back for later: back-off doubles with every attempt, with jitter, unless the peer named a time."""
+    seconds = backoff_seconds(taken.attempt) if delay is None else delay
+    with db.begin() as session:
+        _end(session, taken, not_before=clock.now() + timedelta(seconds=seconds), rung_at=None, message=message)
+
+
+def bury(db: Database, taken: Claim, message: str) -> None:
+    """To the dead letters, with the peer's own words."""
+    with db.begin() as session:
+        _end(session, taken, dead_at=clock.now(), message=message)
+
+
+def hold(db: Database, taken: Claim, message: str) -> None:
+    """Wait for a person."""
+    with db.begin() as session:
+        _end(session, taken, held=True, message=message)
+
+
+def retry(db: Database, job_id: int) -> int:
+    """Make the dead and held rows of a job due again; the number of rows. Safe to press twice."""
+    return _retry(db, Outbox.job_id == job_id)
+
+
+def retry_all(db: Database) -> int:
+    """Make all dead and held rows due again; the number of rows."""
+    return _retry(db, Outbox.id > 0)
+
+
+def release_orphans(db: Database) -> int:
+    """Give back what dead processes of this machine held, without waiting for the lease; the number of rows.
+
+    This is for a machine that was switched off or a process group that was killed: the work did not kill its worker,
+    so it is not counted as lost.
+    """
+    prefix = f"{platform.node()}/"
+    with db.session() as session:
+        rows = session.execute(select(Outbox.id, Outbox.lease).where(Outbox.lease.startswith(prefix, autoescape=True)))
+        orphans = [row for row in rows if not _alive(row.lease)]
+    with db.begin() as session:
+        return sum(
+            _rows(session, update(Outbox).where(Outbox.id == row.id, Outbox.lease == row.lease).values(**_RELEASED))
+            for row in orphans
+        )
+
+
+def holder_name(pid: int | None = None) -> str:
+    """Who holds a lease: machine and process whose death ends it (for a pool, the parent of the pool)."""
+    return f"{platform.node()}/{os.getpid() if pid is None else pid}"
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Delay after the given attempt (1 for the first): doubling, capped, with half of it as jitter."""
+    longest = min(FIRST_DELAY_SECONDS * 2.0 ** min(attempt - 1, 20), LONGEST_DELAY_SECONDS)
+    return longest * (0.5 + clock.jitter() / 2)
+
+
+_RELEASED: dict[str, Any] = {"lease": "", "lease_until": None, "rung_at": None}
+
+
+def _free(now: datetime) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types do not combine
+    return and_(
+        Outbox.finished_at.is_(None),
+        Outbox.dead_at.is_(None),
+        ~Outbox.held,
+        Outbox.not_before <= now,
+        or_(Outbox.lease_until.is_(None), Outbox.lease_until < now),
+    )
+
+
+def _alive(lease: str) -> bool:
+    try:
+        os.kill(int(lease.split("/")[1]), 0)
+    except (ProcessLookupError, ValueError, IndexError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _end(session: Session, taken: Claim, **values: object) -> bool:
+    return _update(session, taken, lease="", lease_until=None, **values)
+
+
+def _update(session: Session, taken: Claim, **values: object) -> bool:
+    statement = update(Outbox).where(Outbox.id == taken.outbox_id, Outbox.lease == taken.lease).values(**values)
+    return _rows(session, statement) == 1
+
+
+def _rows(session: Session, statement: Any) -> int:  # noqa: ANN401 - an UPDATE of any shape
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount
+
+
+def _retry(db: Database, condition: Any) -> int:  # noqa: ANN401 - SQLAlchemy expression
+    now = clock.now()
+    statement = (
+        update(Outbox)
+        .where(condition, Outbox.finished_at.is_(None), or_(Outbox.dead_at.is_not(None), Outbox.held))
+        .values(dead_at=None, held=False, attempts=0, lost=0, not_before=now, **_RELEASED)
+    )
+    with db.begin() as session:
+        return _rows(session, statement)

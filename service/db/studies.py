@@ -1,0 +1,134 @@
+"""Studies and their instances: recording what arrived, and closing a study that has become quiet."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from service import clock
+from service.db.engine import Database
+from service.db.tables import Instance, Job, Outbox, Study
+from service.domain.job import NEXT, State
+from service.domain.study import ReceivedInstance, Recorded
+
+_OF_STUDY = (
+    "patient_id",
+    "patient_id_issuer",
+    "patient_name",
+    "patient_birth_date",
+    "patient_sex",
+    "accession_number",
+    "study_date",
+    "description",
+    "calling_ae",
+)
+_OF_INSTANCE = (
+    "series_instance_uid",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+    "modality",
+    "storage_key",
+    "sha256",
+    "size",
+    "calling_ae",
+)
+
+
+def _upsert(insert: Callable[..., Any]) -> Any:  # noqa: ANN401 - two dialects, two classes of statement
+    """Insert or refresh the study row; it stays locked until the end, so instances of a study queue up."""
+    keys = ("study_instance_uid", *_OF_STUDY, "received_at", "active_at", "open", "revision")
+    statement = insert(Study).values({key: bindparam(key) for key in keys})
+    refreshed = {key: statement.excluded[key] for key in _OF_STUDY}
+    return statement.on_conflict_do_update(index_elements=[Study.study_instance_uid], set_=refreshed).returning(
+        Study.id
+    )
+
+
+# Built once: building them for every instance costs more than running them (1.8-2.8 against 0.8-1.4 ms of CPU).
+_UPSERT = {"postgresql": _upsert(postgresql_insert), "sqlite": _upsert(sqlite_insert)}
+_KNOWN = select(Instance.sha256).where(Instance.sop_instance_uid == bindparam("uid"))
+_INSERT = insert(Instance)
+_OPEN = update(Study).where(Study.id == bindparam("of")).values(open=True, active_at=bindparam("now"))
+
+
+def record_instances(db: Database, instances: Sequence[ReceivedInstance]) -> list[Recorded]:
+    """Record instances whose bytes are stored; all of them in one transaction.
+
+    A new instance opens its study. The same bytes again change nothing. The same UID with other bytes is kept beside
+    the first and flagged; it opens nothing, because the first one stays the one that is analyzed.
+
+    Returns:
+        For each instance, in order, what became of it.
+    """
+    outcomes: dict[int, Recorded] = {}
+    with db.begin() as session:
+        # Always in the same order, so that two listeners never wait for each other's study rows.
+        for index, received in sorted(enumerate(instances), key=lambda pair: pair[1].study_instance_uid):
+            outcomes[index] = _record(session.connection(), received, clock.now())
+    return [outcomes[index] for index in range(len(instances))]
+
+
+def touch_studies(db: Database, study_uids: Collection[str]) -> None:
+    """Note a sign of life, so that a study is not closed while its sender is still connected."""
+    if not study_uids:
+        return
+    with db.begin() as session:
+        session.execute(
+            update(Study)
+            .where(Study.study_instance_uid.in_(sorted(study_uids)), Study.open)
+            .values(active_at=clock.now())
+        )
+
+
+def close_quiet_studies(db: Database, quiet_seconds: float) -> int:
+    """Close every study that has been quiet: its new instances become the next revision, a job is born.
+
+    Returns:
+        The number of studies closed.
+    """
+    limit = clock.now() - timedelta(seconds=quiet_seconds)
+    with db.session() as session:
+        waiting = session.scalars(select(Study.id).where(Study.open, Study.active_at <= limit)).all()
+    return sum(_close(db, study_id, limit) for study_id in waiting)
+
+
+def _record(connection: Connection, received: ReceivedInstance, now: datetime) -> Recorded:
+    study = {key: getattr(received, key) for key in ("study_instance_uid", *_OF_STUDY)}
+    fresh = {"received_at": now, "active_at": now, "open": False, "revision": 0}
+    study_id = connection.execute(_UPSERT[connection.dialect.name], study | fresh).scalar_one()
+    known = connection.execute(_KNOWN, {"uid": received.sop_instance_uid}).scalars().all()
+    if received.sha256 in known:
+        return Recorded.SAME
+    instance = {key: getattr(received, key) for key in _OF_INSTANCE}
+    place = {"study_id": study_id, "received_at": now, "conflict": bool(known), "revision": None}
+    connection.execute(_INSERT, instance | place)
+    if known:
+        return Recorded.CONFLICT
+    connection.execute(_OPEN, {"of": study_id, "now": now})
+    return Recorded.NEW
+
+
+def _close(db: Database, study_id: int, limit: datetime) -> bool:
+    now = clock.now()
+    with db.begin() as session:
+        closed = session.execute(
+            update(Study)
+            .where(Study.id == study_id, Study.open, Study.active_at <= limit)
+            .values(open=False, revision=Study.revision + 1)
+            .returning(Study.revision)
+        ).scalar()
+        if closed is None:
+            return False  # something arrived in between, or another relay was first
+        session.execute(
+            update(Instance)
+            .where(Instance.study_id == study_id, Instance.revision.is_(None), ~Instance.conflict)
+            .values(revision=closed)
+        )
+        job = Job(study_id=study_id, revision=closed, state=State.RECEIVED, created_at=now, updated_at=now)
+        job.outbox.append(Outbox(stage=NEXT[State.RECEIVED], not_before=now))
+        session.add(job)
+        return True

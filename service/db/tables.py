@@ -1,0 +1,163 @@
+"""The tables of the record. Times are UTC; UIDs are at most 64 characters (PS3.5 section 9)."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from service.domain.job import Stage, State
+
+UID = String(64)
+DIGEST = String(64)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with zone; SQLite keeps none, so UTC is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """To UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """With UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Names constraints, so that migrations can address them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own hook
+
+
+class Study(Base):
+    """A study as its images describe it; the newest image wins."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    patient_id: Mapped[str] = mapped_column(Text, default="")
+    patient_id_issuer: Mapped[str] = mapped_column(Text, default="")
+    patient_name: Mapped[str] = mapped_column(Text, default="")
+    patient_birth_date: Mapped[str] = mapped_column(String(16), default="")
+    patient_sex: Mapped[str] = mapped_column(String(16), default="")
+    accession_number: Mapped[str] = mapped_column(Text, default="")
+    study_date: Mapped[str] = mapped_column(String(32), default="")
+    description: Mapped[str] = mapped_column(Text, default="")
+    calling_ae: Mapped[str] = mapped_column(String(16), default="")
+    received_at: Mapped[datetime]
+    #: last sign of life: an instance, or the end of an association that brought one
+    active_at: Mapped[datetime] = mapped_column(index=True)
+    #: True while instances wait for the study to be quiet
+    open: Mapped[bool] = mapped_column(default=True)
+    revision: Mapped[int] = mapped_column(default=0)
+
+    instances: Mapped[list["Instance"]] = relationship(order_by="Instance.id")
+    jobs: Mapped[list["Job"]] = relationship(order_by="Job.revision", back_populates="study")
+
+
+class Instance(Base):
+    """One stored SOP instance. The same UID with other bytes is a second row with ``conflict`` set."""
+
+    __tablename__ = "instance"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    storage_key: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(DIGEST)
+    size: Mapped[int]
+    calling_ae: Mapped[str] = mapped_column(String(16), default="")
+    received_at: Mapped[datetime]
+    #: revision of the study that first contains it; None while the study is open
+    revision: Mapped[int | None]
+    conflict: Mapped[bool] = mapped_column(default=False)
+
+
+class Job(Base):
+    """One revision of a study on its way; ``state`` names what is durably done."""
+
+    __tablename__ = "job"
+    __table_args__ = (UniqueConstraint("study_id", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    revision: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16), default=State.RECEIVED, index=True)
+    #: why it was declined, or what the reader must know
+    reason: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    study: Mapped[Study] = relationship(back_populates="jobs")
+    outbox: Mapped[list["Outbox"]] = relationship(order_by="Outbox.id", back_populates="job")
+    artifacts: Mapped[list["Artifact"]] = relationship(order_by="Artifact.id")
+
+
+class Outbox(Base):
+    """A stage that is due, one row for each destination: retry, back-off and lease live here, not in the broker."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("job_id", "stage", "destination"),
+        Index("ix_outbox_due", "finished_at", "dead_at", "not_before"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    stage: Mapped[Stage] = mapped_column(String(16))
+    destination: Mapped[str] = mapped_column(String(64), default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    #: attempts whose worker vanished (killed, out of memory, power); two make a dead letter
+    lost: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime]
+    rung_at: Mapped[datetime | None]
+    lease: Mapped[str] = mapped_column(String(64), default="")
+    lease_until: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    dead_at: Mapped[datetime | None]
+    held: Mapped[bool] = mapped_column(default=False)
+    #: the last error in the peer's own words, or what the destination answered
+    message: Mapped[str] = mapped_column(Text, default="")
+    seconds: Mapped[float | None]
+
+    job: Mapped[Job] = relationship(back_populates="outbox")
+
+
+class Artifact(Base):
+    """Something made from a job: analysis, preview, SR, SEG, report."""
+
+    __tablename__ = "artifact"
+    __table_args__ = (UniqueConstraint("job_id", "kind", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    #: analysis, preview, or a result kind (sr, seg, report)
+    kind: Mapped[str] = mapped_column(String(32))
+    #: tells artifacts of one kind apart: SOP Instance UID of the image or of the result, identifier of the report
+    name: Mapped[str] = mapped_column(Text, default="")
+    media_type: Mapped[str] = mapped_column(String(64))
+    storage_key: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(DIGEST)
+    created_at: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""What the words mean: teeth, findings, jobs, errors. Imports the standard library only."""

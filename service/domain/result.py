@@ -1,0 +1,38 @@
+"""Results and their delivery, as the writers of results and the destinations both see them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished result.
+
+    Attributes:
+        kind: sr, seg or report.
+        name: SOP Instance UID, or the identifier of the report.
+        media_type: application/dicom or application/fhir+json.
+        content: the bytes; equal whenever the same subject is written again.
+    """
+
+    kind: str
+    name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What goes to one destination in one attempt.
+
+    Attributes:
+        study_instance_uid: the study.
+        revision: its revision, 1 for the first.
+        results: what this destination wants, in the order in which it was made.
+        attempt: 1 for the first; a later attempt MUST look whether an earlier one had arrived.
+    """
+
+    study_instance_uid: str
+    revision: int
+    results: Sequence[Result]
+    attempt: int

@@ -1,0 +1,64 @@
+"""Artifact -> peer. A new destination is one module here and one line in DESTINATIONS."""
+
+from collections.abc import Callable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from service.domain.errors import ConfigurationError
+from service.domain.result import Delivery
+from service.export import fhir, folder, store_scu
+
+
+class Destination(Protocol):
+    """A peer that takes results. One object serves one attempt; state between attempts is the peer's alone."""
+
+    #: kinds of results that are sent when the settings name none
+    default_results: tuple[str, ...]
+
+    def deliver(self, delivery: Delivery) -> str:
+        """Send all results; doing it twice MUST leave the peer as doing it once.
+
+        Returns:
+            One line on what the peer answered, without patient data.
+
+        Raises:
+            Transient: try again later (peer down, busy, timeout).
+            Permanent: never try again; the message holds the peer's own words.
+            Held: a person must decide (patient not matched).
+        """
+
+    def check(self) -> str:
+        """Ask the peer without leaving anything there (C-ECHO, FHIR metadata).
+
+        Returns:
+            One line on what the peer answered.
+
+        Raises:
+            Transient, Permanent: the peer does not work; the message names the cause.
+        """
+
+
+#: URL scheme -> class. Adding one is one line.
+DESTINATIONS: dict[str, Callable[[str, str], Destination]] = {
+    "dicom": store_scu.StoreScu,
+    "fhir+http": fhir.FhirServer,
+    "fhir+https": fhir.FhirServer,
+    "file": folder.Folder,
+}
+
+
+def open_destination(url: str, calling_ae: str) -> Destination:
+    """The destination of a URL.
+
+    Args:
+        url: as in the settings, ``dicom://AET@host:port``, ``fhir+http://host/base`` or ``file:///folder``.
+        calling_ae: our own AE title.
+
+    Raises:
+        ConfigurationError: unknown scheme or a URL that lacks a part.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in DESTINATIONS:
+        message = f"destination url {url!r}: unknown scheme, use one of {', '.join(DESTINATIONS)}"
+        raise ConfigurationError(message)
+    return DESTINATIONS[scheme](url, calling_ae)

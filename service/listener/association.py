@@ -1,0 +1,185 @@
+"""One association from the first byte to the last: request, answer, data phase, release or abort."""
+
+import logging
+import socket
+import struct
+from collections.abc import Callable, Sequence
+
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+
+from service import clock
+from service.domain.errors import DentgateError
+from service.listener.admission import LIMIT, Rejection, judge
+from service.listener.contexts import negotiate
+from service.listener.intake import Intake
+from service.listener.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.listener.receive import RELEASE_RP, Context, Exchange
+from service.listener.wire import Closed, Malformed, Wire
+from service.settings import ListenerSettings, SourceSettings
+
+_log = logging.getLogger(__name__)
+
+ARTIM_SECONDS = 30.0  # the whole request must be here by then (PS3.8 9.1.5)
+_LINGER_SECONDS = 2.0
+_ASSOCIATE_RQ, _ASSOCIATE_RJ, _ABORT = 0x01, 0x03, 0x07
+# 128 contexts, each with every transfer syntax there is, take 200 kB; nothing honest is longer.
+_LONGEST_REQUEST = 1 << 20
+_SHORTEST_REQUEST = 68
+
+
+class Association:
+    """Serves one connection; ``run`` is its thread, everything else may be called from others."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        host: str,
+        settings: ListenerSettings,
+        sources: Sequence[SourceSettings],
+        intake: Intake,
+        admit: Callable[["Association"], bool],
+    ) -> None:
+        """Take over a connection.
+
+        Args:
+            connection: accepted; closed at the end of ``run``.
+            host: address of the peer.
+            settings, sources: who may come.
+            intake: where instances go.
+            admit: takes one of the limited places; False if there is none left.
+        """
+        deadline = clock.now().timestamp() + ARTIM_SECONDS
+        self._wire = Wire(connection, lambda: deadline - clock.now().timestamp())
+        self._host = host
+        self._settings = settings
+        self._sources = sources
+        self._intake = intake
+        self._admit = admit
+        self._exchange: Exchange | None = None
+        self._stopped = False
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """The latest studies whose instances it has brought."""
+        return self._exchange.studies if self._exchange else ()
+
+    @property
+    def busy(self) -> bool:
+        """True while a request is being received or answered."""
+        return self._exchange is not None and self._exchange.busy
+
+    def stop(self, *, now: bool) -> None:
+        """Abort it; ``run`` returns soon. With ``now`` it does not even tell the peer."""
+        self._stopped = True
+        self._wire.shut(sending=now)
+
+    def run(self) -> None:
+        """Serve the connection; never raises."""
+        try:
+            self._serve()
+        except Malformed as error:
+            _log.warning("association from %s aborted: %s", self._host, error)
+            self._abort(source=2, reason=error.reason)
+        except TimeoutError:
+            _log.warning("association from %s aborted: silent for too long", self._host)
+            self._abort(source=2, reason=0)
+        except (Closed, OSError) as error:
+            _log.info("connection from %s ended: %s", self._host, "we stop" if self._stopped else error)
+            if self._stopped:
+                self._abort(source=0, reason=0)
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: one association never takes others along
+            _log.error("association from %s failed: %s", self._host, type(error).__name__)
+            self._abort(source=2, reason=0)
+        finally:
+            self._wire.close()
+
+    def _serve(self) -> None:
+        request = self._request()
+        rejection = judge(request, self._host, self._settings, self._sources)
+        if rejection is None and not self._admit(self):
+            rejection = LIMIT
+        if rejection is not None:
+            self._reject(rejection, str(request.calling_ae_title).strip())
+            return
+        self._converse(request)
+
+    def _request(self) -> A_ASSOCIATE:
+        kind, length = struct.unpack(">BxL", head := self._wire.take(6))
+        if kind != _ASSOCIATE_RQ or not _SHORTEST_REQUEST <= length <= _LONGEST_REQUEST:
+            message = "the first bytes are no association request"
+            raise Malformed(message, reason=1 if kind != _ASSOCIATE_RQ else 6)
+        pdu = A_ASSOCIATE_RQ()
+        raw = head + self._wire.take(length)
+        try:
+            pdu.decode(raw)
+            return pdu.to_primitive()
+        except Exception as error:  # noqa: BLE001 - the decoder raises whatever damaged bytes make it stumble over
+            message = f"association request is damaged ({type(error).__name__})"
+            raise Malformed(message) from None
+
+    def _reject(self, rejection: Rejection, calling_ae: str) -> None:
+        _log.warning("association from %s at %s rejected: %s", calling_ae, self._host, rejection.words)
+        self._wire.send(struct.pack(">BxLxBBB", _ASSOCIATE_RJ, 4, rejection.result, rejection.source, rejection.reason))
+        self._wire.linger(_LINGER_SECONDS)
+
+    def _converse(self, request: A_ASSOCIATE) -> None:
+        calling_ae = str(request.calling_ae_title).strip()
+        results = negotiate(request.presentation_context_definition_list)
+        contexts = {
+            int(result.context_id or 0): Context(str(result.abstract_syntax), str(result.transfer_syntax[0]))
+            for result in results
+            if result.result == 0
+        }
+        timeout = self._settings.network_timeout
+        self._wire.remaining = lambda: timeout
+        request.presentation_context_definition_results_list = results
+        self._wire.send(_acceptance(request, self._settings.max_pdu))
+        began = clock.now()
+        _log.info("association from %s at %s: %d contexts accepted", calling_ae, self._host, len(contexts))
+        exchange = Exchange(self._wire, contexts, self._intake, calling_ae, self._settings.max_pdu)
+        self._exchange = exchange
+        try:
+            exchange.run()
+        finally:
+            self._touch(exchange.studies)
+            seconds = (clock.now() - began).total_seconds()
+            counts = (exchange.stored, exchange.refused, seconds)
+            _log.info("association from %s at %s: %d stored, %d refused, %.1f s", calling_ae, self._host, *counts)
+        self._wire.send(struct.pack(">BxL4x", RELEASE_RP, 4))
+        self._wire.linger(_LINGER_SECONDS)
+
+    def _touch(self, studies: tuple[str, ...]) -> None:
+        if not studies:
+            return
+        try:
+            self._intake.touch(studies)
+        except Exception as error:  # noqa: BLE001 - the instances are safe; at worst their study closes a little early
+            _log.warning("studies not touched: %s", type(error).__name__)
+
+    def _abort(self, source: int, reason: int) -> None:
+        try:
+            self._wire.send(struct.pack(">BxLxxBB", _ABORT, 4, source, reason))
+        except (OSError, DentgateError):
+            return
+        self._wire.linger(_LINGER_SECONDS)
+
+
+def _acceptance(request: A_ASSOCIATE, max_pdu: int) -> bytes:
+    """The A-ASSOCIATE-AC (PS3.8 9.3.3); no answer to extended negotiation and user identity declines them."""
+    length = MaximumLengthNotification()
+    length.maximum_length_received = max_pdu
+    class_uid = ImplementationClassUIDNotification()
+    class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    request.result = 0
+    request.user_information = [length, class_uid, version]
+    pdu = A_ASSOCIATE_AC()
+    pdu.from_primitive(request)
+    return bytes(pdu.encode())

@@ -1,0 +1,27 @@
+"""What the application entity offers: Verification and every storage SOP class, each in every transfer syntax."""
+
+from collections.abc import Sequence
+
+from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
+from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
+
+VERIFICATION = "1.2.840.10008.1.1"
+TRANSFER_SYNTAXES: tuple[str, ...] = tuple(str(syntax) for syntax in ALL_TRANSFER_SYNTAXES)
+STORAGE_CLASSES: tuple[str, ...] = tuple(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+
+_SUPPORTED = [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in (VERIFICATION, *STORAGE_CLASSES)]
+_KNOWN = frozenset(TRANSFER_SYNTAXES)
+
+
+def negotiate(proposed: Sequence[PresentationContext]) -> list[PresentationContext]:
+    """Answer each proposed context (PS3.8 9.3.3.2): accepted, abstract (3) or transfer syntax (4) not supported.
+
+    Of several transfer syntaxes the sender's first one that we know is taken: it can be stored without any loss or work
+    on its side, and every one suits us. Roles stay the default ones: we are the SCP.
+    """
+    for context in proposed:
+        offered = [str(syntax) for syntax in context.transfer_syntax]
+        known = next((syntax for syntax in offered if syntax in _KNOWN), offered[0])
+        context.transfer_syntax = [known]
+    results, _roles = negotiate_as_acceptor(list(proposed), _SUPPORTED)
+    return results

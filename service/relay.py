@@ -1,0 +1,53 @@
+"""The relay: closes quiet studies and rings for every due outbox row, so it recovers lost messages and dead workers.
+
+Any number may run at once: closing and ringing are single conditional updates in the database.
+"""
+
+import logging
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.broker import Broker
+from service.db.engine import Database
+from service.db.outbox import ring_due
+from service.db.studies import close_quiet_studies
+from service.domain.errors import Transient
+
+_LOG = logging.getLogger(__name__)
+TICK_SECONDS = 0.5
+TROUBLE_SECONDS = 5.0
+
+
+class Relay:
+    """The loop of the relay process."""
+
+    def __init__(self, db: Database, broker: Broker, quiet_seconds: float) -> None:
+        """Nothing starts before ``run``."""
+        self._db = db
+        self._broker = broker
+        self._quiet_seconds = quiet_seconds
+
+    def tick(self) -> int:
+        """Close what is quiet, ring for what is due; the number of bells. Raises Transient when the broker is away."""
+        closed = close_quiet_studies(self._db, self._quiet_seconds)
+        if closed:
+            _LOG.info("closed %d quiet studies", closed)
+        due = ring_due(self._db)
+        for row in due:
+            self._broker.ring(row.stage, row.outbox_id)
+        return len(due)
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until told to stop; trouble with database or broker is waited out."""
+        delay = TICK_SECONDS
+        while not stop.wait(delay):
+            try:
+                self.tick()
+                delay = TICK_SECONDS
+            except Transient as trouble:
+                _LOG.warning("relay waits: %s", trouble)
+                delay = TROUBLE_SECONDS
+            except SQLAlchemyError as trouble:
+                _LOG.warning("relay waits: database: %s", type(trouble).__name__)
+                delay = TROUBLE_SECONDS

@@ -1,0 +1,27 @@
+"""Findings -> artifact, without network. A new result is one module here and one line in WRITERS."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.domain.result import Result
+from service.results import diagnostic_report, measurement_report, segmentation
+from service.results.subject import Subject
+
+
+class Writer(Protocol):
+    """Makes the results of one kind. MUST be a pure function of the subject: no clock, no random UID, no network."""
+
+    def __call__(self, subject: Subject) -> Sequence[Result]:
+        """The results: one for each source, one for all of them, or none.
+
+        Raises:
+            Permanent: the result cannot be made from this study; the message says why.
+        """
+
+
+#: Kind of result -> its writer, in the order in which they are made. Adding one is one line.
+WRITERS: dict[str, Writer] = {
+    "seg": segmentation.write,
+    "sr": measurement_report.write,
+    "report": diagnostic_report.write,
+}

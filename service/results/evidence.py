@@ -1,0 +1,221 @@
+"""The analyzed image as the writers of DICOM results need it, and what every DICOM result has in common.
+
+highdicom 0.28 reads a dozen attributes without asking, and refuses values that real devices write. So it never sees
+the header itself but a clean copy: patient and study attributes, mended where they are missing or malformed.
+"""
+
+import contextlib
+import copy
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import highdicom as hd
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as SrCode
+from pydicom.uid import UID
+from pydicom.valuerep import format_number_as_ds
+
+from service.domain.codes import Code
+from service.domain.errors import Permanent
+from service.domain.finding import Algorithm
+from service.domain.result import Result
+from service.results.identity import device_uid, result_uid, series_uid
+from service.results.subject import Source, Subject
+
+MANUFACTURER = "Dentgate"
+
+#: Copied into every result where the image has them: Patient, General Study and Patient Study (PS3.3 C.7.1, C.7.2).
+_STUDY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "TypeOfPatientID",
+    "OtherPatientIDsSequence",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "PatientComments",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ProcedureCodeSequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "TimezoneOffsetFromUTC",
+)
+#: Needed to refer to the image, to describe it in the Image Library (TID 1600) and to name what acquired it.
+_IMAGE = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "PatientOrientation",
+    "ImagerPixelSpacing",
+    "AnatomicRegionSequence",
+    "ImageLaterality",
+    "PositionerPrimaryAngle",
+    "PositionerSecondaryAngle",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "InstitutionName",
+)
+#: Type 2 attributes that highdicom takes for granted and dental files often lack.
+_ALWAYS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_DATES = ("PatientBirthDate", "StudyDate")
+_TIMES = ("PatientBirthTime", "StudyTime")
+_DATE = re.compile(r"\d{8}")
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Silence warnings: pydicom and highdicom quote the sender's names and dates in them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def evidence_of(source: Source) -> Dataset:
+    """A clean copy of an image's header, without pixels, in ISO_IR 192, ready for highdicom.
+
+    PixelSpacing and Frame of Reference stay behind: a panoramic has no millimetres, and either would make a SEG claim
+    geometry that nobody measured (see PS3.3 C.8.20.2: both are optional there).
+
+    Raises:
+        Permanent: the header lacks a UID that a result must refer to.
+    """
+    clean = Dataset()
+    clean.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in (*_STUDY, *_IMAGE):
+        if (element := _element(source.header, keyword)) is not None:
+            clean.add(element)
+    _mend(clean)
+    clean.Rows, clean.Columns = source.analysis.rows, source.analysis.columns
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
+        if not UID(clean.get(keyword) or "").is_valid:
+            message = f"the image has no valid {keyword}, so no result can refer to it"
+            raise Permanent(message)
+    return clean
+
+
+def _element(header: Dataset, keyword: str) -> DataElement | None:
+    """A copy of an attribute, None if it is missing or its bytes make no sense."""
+    try:
+        return copy.deepcopy(header[keyword]) if keyword in header else None
+    except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
+        return None
+
+
+def _mend(ds: Dataset) -> None:
+    for keyword in _ALWAYS:
+        if ds.get(keyword) is None:
+            setattr(ds, keyword, "")
+    for keywords, pattern in ((_DATES, _DATE), (_TIMES, _TIME)):
+        for keyword in keywords:
+            if keyword in ds and not pattern.fullmatch(str(ds[keyword].value)):
+                setattr(ds, keyword, "")
+    if ds.PatientSex not in {"M", "F", "O"}:
+        ds.PatientSex = ""
+    ds.Modality = ds.get("Modality") or "OT"
+
+
+def coded(code: Code) -> SrCode:
+    """The concept as highdicom takes it."""
+    return SrCode(code.value, code.scheme, code.meaning)
+
+
+def common(subject: Subject, source: Source, kind: str, number: int, description: str) -> dict[str, Any]:
+    """What every DICOM result says of itself: identity, series, our equipment and the algorithm behind it.
+
+    Args:
+        kind: what makes its UIDs differ from those of the other results of the image.
+        number: Series Number.
+        description: Series Description; says that it is AI and unverified.
+    """
+    analysis = source.analysis
+    identity = (subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid)
+    return {
+        "series_instance_uid": series_uid(*identity),
+        "series_number": number,
+        "series_description": description,
+        "sop_instance_uid": result_uid(*identity),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": short(analysis.algorithm.name),
+        "software_versions": short(analysis.algorithm.version),
+        "device_serial_number": serial_number(analysis.algorithm),
+        "content_date": analysis.started_at.date(),
+        "content_time": analysis.started_at.time(),
+        "contributing_equipment": [_equipment(source)],
+    }
+
+
+def short(text: str) -> str:
+    """At most 64 characters, which is what LO holds (PS3.5 section 6.2)."""
+    return text[:64]
+
+
+def serial_number(algorithm: Algorithm) -> str:
+    """Device serial number of a model: the beginning of the digest of its weights."""
+    return algorithm.weights_sha256[:16]
+
+
+def percent(certainty: float) -> float:
+    """A certainty of 0 to 1 in percent with one decimal, as a plain float that DS can hold."""
+    return float(format_number_as_ds(round(float(certainty) * 100, 1)))
+
+
+def _equipment(source: Source) -> hd.ContributingEquipment:
+    """One item for each algorithm (IHE AIR)."""
+    algorithm = source.analysis.algorithm
+    item = hd.ContributingEquipment(
+        manufacturer=short(algorithm.manufacturer),
+        manufacturer_model_name=short(algorithm.name),
+        software_versions=short(algorithm.version),
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        contribution_datetime=source.analysis.started_at,
+        contribution_description="AI inference",
+        device_serial_number=serial_number(algorithm),
+    )
+    item.DeviceUID = device_uid(algorithm)  # highdicom has no argument for it
+    return item
+
+
+def finished(ds: Dataset, source: Source, kind: str) -> Result:
+    """The result as bytes that depend on the subject only: highdicom's own time stamps are replaced."""
+    started_at = source.analysis.started_at
+    ds.InstanceCreationDate = f"{started_at:%Y%m%d}"
+    ds.InstanceCreationTime = f"{started_at:%H%M%S.%f}"
+    ds.ContributingEquipmentSequence[-1].ContributionDateTime = f"{started_at:%Y%m%d%H%M%S.%f}"  # highdicom's own item
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return Result(kind, str(ds.SOPInstanceUID), "application/dicom", buffer.getvalue())

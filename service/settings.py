@@ -1,0 +1,186 @@
+"""Settings: one frozen, typed value, read once from ``dentgate.toml`` and the environment; the only reader of both.
+
+Every key can be set as ``DENTGATE_<SECTION>__<KEY>``, which wins over the file. Unknown keys are errors.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from service.domain.errors import ConfigurationError
+
+AeTitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
+]
+ResultKind = Literal["sr", "seg", "report"]
+PREFIX = "DENTGATE_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Section):
+    """The record."""
+
+    url: str = Field("sqlite:///dentgate.db", description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://...")
+
+
+class BrokerSettings(_Section):
+    """Celery's broker, the doorbell."""
+
+    url: str = Field("embedded", description="`embedded` starts a private server, or redis://host:port/db")
+
+
+class StorageSettings(_Section):
+    """Where instances and results are kept."""
+
+    url: str = Field("file:///var/lib/dentgate", description="file:///folder")
+    reserve_mb: int = Field(
+        512, ge=0, description="refuse new instances (A700H, HTTP 507) when less than this many MB is free"
+    )
+
+
+class ListenerSettings(_Section):
+    """The DICOM application entity."""
+
+    ae_title: AeTitle = Field("DENTGATE", description="our AE title")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for the whole network")
+    port: int = Field(11112, ge=0, le=65535, description="TCP port")
+    quiet_seconds: float = Field(5.0, gt=0, description="a study is complete after this many seconds of silence")
+    accept_any_calling_ae: bool = Field(default=True, description="false: only the `[[source]]` entries")
+    check_called_ae: bool = Field(default=False, description="true: refuse associations that call another AE title")
+    max_associations: int = Field(64, ge=1, description="more are rejected as transient, the sender tries again")
+    max_pdu: int = Field(131072, ge=4096, le=1048576, description="maximum PDU length we receive, bytes")
+    network_timeout: float = Field(60.0, gt=0, description="an association silent for this many seconds is aborted")
+    max_object_mb: int = Field(2048, ge=1, description="a larger object is refused with A700H")
+
+
+class WebSettings(_Section):
+    """The pages and the API."""
+
+    host: str = Field("127.0.0.1", description="address of the pages and the API")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port of the pages and the API")
+    max_upload_mb: int = Field(256, ge=1, description="a larger upload is refused with HTTP 413")
+
+
+class AnalysisSettings(_Section):
+    """Where and which models run."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    allow_research_models: bool = Field(
+        default=False, description="true: results of research models may be delivered to destinations"
+    )
+    soft_limit_seconds: int = Field(240, ge=10, description="a stage that takes longer is stopped and tried again")
+    lease_seconds: int = Field(45, ge=5, description="a stage whose worker died is taken up again after this time")
+    max_attempts: int = Field(12, ge=1, description="a delivery that failed this often goes to the dead letters")
+
+
+class SourceSettings(_Section):
+    """A modality or PACS that may send."""
+
+    ae_title: AeTitle = Field(description="AE title of a modality or PACS that may send")
+    hosts: tuple[str, ...] = Field((), description="addresses it may send from; empty: any")
+
+
+class DestinationSettings(_Section):
+    """A peer that receives results."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="name shown in pages and logs")
+    url: str = Field(
+        description="dicom://AET@host:port, fhir+http://host/base, fhir+https://host/base or file:///folder"
+    )
+    results: tuple[ResultKind, ...] = Field(
+        (), description="sr, seg, report; empty: what suits the kind of destination"
+    )
+
+
+class Settings(_Section):
+    """Everything that can be configured."""
+
+    database: DatabaseSettings = DatabaseSettings()
+    broker: BrokerSettings = BrokerSettings()
+    storage: StorageSettings = StorageSettings()
+    listener: ListenerSettings = ListenerSettings()
+    web: WebSettings = WebSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    source: tuple[SourceSettings, ...] = ()
+    destination: tuple[DestinationSettings, ...] = ()
+
+    def with_broker(self, url: str) -> Self:
+        """The same settings with another broker."""
+        return self.model_copy(update={"broker": BrokerSettings(url=url)})
+
+    @model_validator(mode="after")
+    def _unique_destinations(self) -> Self:
+        names = [destination.name for destination in self.destination]
+        if len(names) != len(set(names)):
+            message = "two destinations have the same name"
+            raise ValueError(message)
+        return self
+
+
+def load_settings(
+    path: Path | None = None, data: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: a TOML file; None reads ``dentgate.toml`` of the working directory if it is there.
+        data: a folder for everything Dentgate keeps; fills storage and database where neither file nor environment do.
+        environment: the variables; None takes those of the process.
+
+    Raises:
+        ConfigurationError: one line that names the file, the key and what is wrong.
+    """
+    variables = os.environ if environment is None else environment
+    source = path or Path("dentgate.toml")
+    document = _read_toml(source) if path is not None or source.is_file() else {}
+    _apply_environment(document, variables)
+    if data is not None:
+        folder = data.resolve()
+        document.setdefault("storage", {}).setdefault("url", folder.as_uri())
+        document.setdefault("database", {}).setdefault("url", f"sqlite:///{folder / 'dentgate.db'}")
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error, source)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"cannot read settings {path}: {error.strerror}; give an existing file to --config"
+        raise ConfigurationError(message) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"settings {path} are not TOML: {error}; mend that line"
+        raise ConfigurationError(message) from None
+
+
+def _apply_environment(document: dict[str, Any], variables: Mapping[str, str]) -> None:
+    for variable, value in sorted(variables.items()):
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        section, key = variable.removeprefix(PREFIX).lower().split("__", 1)
+        if section in {"source", "destination"}:
+            message = f"{variable}: lists of sources and destinations are set in dentgate.toml only"
+            raise ConfigurationError(message)
+        inner = document.setdefault(section, {})
+        if not isinstance(inner, dict):
+            message = f"{variable}: there is no section [{section}]"
+            raise ConfigurationError(message)
+        inner[key] = value
+
+
+def _one_line(error: ValidationError, source: Path) -> str:
+    parts = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        unknown = problem["type"] == "extra_forbidden"
+        parts.append(f"{key}: {'unknown key, remove it or mend its spelling' if unknown else problem['msg']}")
+    return f"settings ({source} or environment): " + "; ".join(parts)

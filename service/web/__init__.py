@@ -1,0 +1,1 @@
+"""Pages and API for people and scripts (FastAPI, Jinja2)."""

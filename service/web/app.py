@@ -1,0 +1,51 @@
+"""The web application: pages for people, JSON for programs, one process for any number of browsers.
+
+Handlers are plain functions; FastAPI runs them in threads, so a slow disk never stops the event loop.
+"""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from service.web import api, failures, health, pages, uploads
+from service.web.analyses import AnalysisShelf
+from service.web.guard import BodyLimit, HostCheck, OriginCheck, SecurityHeaders
+from service.web.services import Intake, ReadinessItem, WebServices
+
+__all__ = ["Intake", "ReadinessItem", "WebServices", "create_app"]
+
+_STATIC = Path(__file__).parent / "static"
+_MEGABYTE = 1024 * 1024
+_FORM_ALLOWANCE = 64 * 1024  # fields and boundaries around the files
+
+
+def create_app(services: WebServices, intake: Intake) -> FastAPI:
+    """Put the application together.
+
+    Args:
+        services: record, storage, settings and the two actions of the pages.
+        intake: the way in for uploads, the same that a modality takes.
+    """
+    app = FastAPI(
+        title="Dentgate",
+        description="State of every study, job and delivery; uploads; results.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.services = services
+    app.state.intake = intake
+    app.state.shelf = AnalysisShelf(services.storage)
+    for router in (health.router, api.router, uploads.router, pages.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    failures.install(app)
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimit, limit=services.settings.web.max_upload_mb * _MEGABYTE + _FORM_ALLOWANCE)
+    app.add_middleware(OriginCheck)
+    app.add_middleware(HostCheck, host=services.settings.web.host)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(failures.LastResort)
+    return app

@@ -1,0 +1,49 @@
+"""For machines that watch: alive, ready, metrics. No patient data."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from service.db import overview
+from service.web.services import services_of
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Is the process alive")
+def healthz() -> dict[str, str]:
+    """Always 200 while the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Do database, broker and storage work")
+def readyz(request: Request) -> JSONResponse:
+    """200 when everything works, 503 when not; names what fails."""
+    items = services_of(request).ready()
+    failing = [item.name for item in items if not item.ok]
+    body = {
+        "ready": not failing,
+        "failing": failing,
+        "checks": [{"name": item.name, "ok": item.ok, "detail": item.detail} for item in items],
+    }
+    return JSONResponse(body, 503 if failing else 200)
+
+
+@router.get("/metrics", summary="Figures in Prometheus' text format")
+def metrics(request: Request) -> PlainTextResponse:
+    """Jobs by state, open studies, outbox rows, free bytes."""
+    services = services_of(request)
+    with services.db.session() as session:
+        counts = overview.count_work(session)
+    lines = _metric(
+        "dentgate_jobs", "Jobs by what is durably done.", {f'state="{k}"': v for k, v in counts.jobs.items()}
+    )
+    lines += _metric("dentgate_studies_open", "Studies that may still receive images.", {"": counts.open_studies})
+    rows = {"due": counts.due, "dead": counts.dead, "held": counts.held}
+    lines += _metric("dentgate_outbox_rows", "Unfinished work.", {f'condition="{k}"': v for k, v in rows.items()})
+    lines += _metric("dentgate_storage_free_bytes", "Room left in storage.", {"": services.storage.free_bytes()})
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _metric(name: str, text: str, values: dict[str, int]) -> list[str]:
+    samples = [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values.items()]
+    return [f"# HELP {name} {text}", f"# TYPE {name} gauge", *samples]

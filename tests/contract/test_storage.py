@@ -1,0 +1,87 @@
+"""Every storage keeps its promises: named only when durable, nothing half written, full means refused."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.domain.errors import ConfigurationError, OutOfResources
+from service.storage import FolderStorage, Storage, get, open_storage, put
+
+
+@pytest.fixture(params=["file"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty storage of every kind."""
+    assert request.param == "file"
+    return open_storage((tmp_path / "kept").as_uri(), reserve_mb=0)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[FolderStorage]:
+    """A storage of one megabyte."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield FolderStorage(folder, reserve_bytes=0)
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_what_is_put_can_be_got(storage: Storage) -> None:
+    """Bytes come back equal, and putting them again is harmless."""
+    first = put(storage, "results/ab/abc", b"content")
+    assert put(storage, "results/ab/abc", b"content") == first
+    assert get(storage, "results/ab/abc") == b"content"
+    assert first.size == 7
+
+
+def test_nothing_has_a_name_before_commit(storage: Storage) -> None:
+    """A file that is being written, or was discarded, does not exist."""
+    incoming = storage.create()
+    incoming.write(b"half")
+    with pytest.raises(FileNotFoundError):
+        storage.open("instances/x")
+    incoming.discard()
+    with pytest.raises(FileNotFoundError):
+        storage.open("instances/x")
+
+
+def test_the_digest_covers_what_is_asked(storage: Storage) -> None:
+    """Bytes written with hashed=False are stored but not part of the digest."""
+    plain, framed = storage.create(), storage.create()
+    plain.write(b"data")
+    framed.write(b"header", hashed=False)
+    framed.write(b"data")
+    assert plain.digest() == framed.digest()
+    with framed.reader() as file:
+        assert file.read() == b"headerdata"
+    assert framed.commit("instances/framed").size == 10
+    plain.discard()
+
+
+def test_the_reserve_is_kept(tmp_path: Path) -> None:
+    """With less than the reserve free, a new file is refused before a byte is taken."""
+    storage = FolderStorage(tmp_path, reserve_bytes=1 << 60)
+    with pytest.raises(OutOfResources, match="free some space"):
+        storage.create()
+
+
+def test_a_full_disk_is_out_of_resources(tiny: FolderStorage) -> None:
+    """No space left is told as such, leaves nothing behind, and heals when space is freed."""
+    incoming = tiny.create()
+    with pytest.raises(OutOfResources):
+        incoming.write(bytes(2 << 20))
+    incoming.discard()
+    assert put(tiny, "results/small", b"x").size == 1
+    assert list((tiny.root / "incoming").iterdir()) == []
+
+
+def test_an_unknown_scheme_is_named(tmp_path: Path) -> None:
+    """A storage URL with another scheme is a wrong setting."""
+    with pytest.raises(ConfigurationError, match="unknown scheme"):
+        open_storage("ftp://host/folder", reserve_mb=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"storage\.url"):
+        open_storage((tmp_path / "file" / "below").as_uri(), reserve_mb=0)

@@ -1,0 +1,183 @@
+"""Our report in a real FHIR record: Medplum's router and validator; tests/peers/fhir/server.mjs says what is ours."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.codes import REPORT_SYSTEM, REVISION_SYSTEM
+from service.domain.errors import Held
+from service.domain.result import Delivery
+from service.domain.tooth import PERMANENT
+from service.export.fhir import FhirServer
+from service.results import diagnostic_report
+from tests.builders import ALGORITHM, analysis_of, xray
+from tests.subjects import subject_of
+
+
+class Record:
+    """A client of the record, for one patient and study of the test's own."""
+
+    def __init__(self, client: httpx.Client, base: str, name: str) -> None:
+        """Make the patient."""
+        self.destination = FhirServer(f"fhir+{base}", "DENTGATE")
+        self._client, self._name = client, name
+        identifier = {"system": "urn:oid:1.2.3", "value": name}
+        self.patient = self.post({"resourceType": "Patient", "identifier": [identifier], "birthDate": "1980-01-01"})
+
+    def post(self, resource: Mapping[str, Any]) -> dict[str, Any]:
+        """Create."""
+        answer: dict[str, Any] = (
+            self._client.post(f"/{resource['resourceType']}", json=resource).raise_for_status().json()
+        )
+        return answer
+
+    def put(self, resource: Mapping[str, Any]) -> None:
+        """Replace."""
+        self._client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource).raise_for_status()
+
+    def get(self, reference: str) -> dict[str, Any]:
+        """Read."""
+        answer: dict[str, Any] = self._client.get(f"/{reference}").raise_for_status().json()
+        return answer
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """All of one type that belong to the patient."""
+        answer = self._client.get(f"/{kind}", params={"_count": "500"}).json()
+        mine = f"Patient/{self.patient['id']}"
+        found = [entry["resource"] for entry in answer.get("entry", [])]
+        return [each for each in found if each.get("subject", {}).get("reference") == mine]
+
+    def validate(self, resource: Mapping[str, Any]) -> list[str]:
+        """What the validator finds wrong."""
+        issues = self._client.post(f"/{resource['resourceType']}/$validate", json=resource).json()["issue"]
+        return [str(issue) for issue in issues if issue["severity"] in {"error", "fatal"}]
+
+    def delivery(self, *teeth: int, revision: int = 1, version: str = "1.0.0") -> Delivery:
+        """The report of one panoramic."""
+        ds = xray(seed=self._name, PatientID=self._name, IssuerOfPatientID="1.2.3")
+        algorithm = dataclasses.replace(ALGORITHM, version=version)
+        subject = subject_of(ds, analysis_of(ds, teeth, algorithm=algorithm), revision=revision)
+        return Delivery(subject.study_instance_uid, revision, diagnostic_report.write(subject), 1)
+
+    def deliver(self, *teeth: int, revision: int = 1, version: str = "1.0.0") -> str:
+        """Deliver it."""
+        return self.destination.deliver(self.delivery(*teeth, revision=revision, version=version))
+
+
+@pytest.fixture
+def record(fhir_server: str, request: pytest.FixtureRequest) -> Iterator[Record]:
+    """The record, with a patient named after the test."""
+    with httpx.Client(trust_env=False, base_url=fhir_server, timeout=30) as client:
+        yield Record(client, fhir_server, f"P-{request.node.name}")
+
+
+def test_full_mouth_is_taken_whole(record: Record) -> None:
+    """32 teeth arrive as 32 Observations of the patient, each referenced by the one report, each with its device."""
+    record.deliver(*PERMANENT)
+    (report,) = record.all("DiagnosticReport")
+    observations = {f"Observation/{each['id']}": each for each in record.all("Observation")}
+    assert {result["reference"] for result in report["result"]} == set(observations)
+    assert len(observations) == 32
+    (device,) = {each["device"]["reference"] for each in observations.values()}
+    assert record.get(device)["manufacturer"] == ALGORITHM.manufacturer
+
+
+def test_what_is_stored_is_valid(record: Record) -> None:
+    """Everything that the record then has passes its validator, codes of required bindings included."""
+    record.deliver(36, 37)
+    for resource in (*record.all("DiagnosticReport"), *record.all("Observation")):
+        assert record.validate(resource) == []
+
+
+def test_validator_finds_what_is_wrong(record: Record) -> None:
+    """The validator that says yes to ours says no to an unknown status and to a missing code."""
+    good = {"resourceType": "Observation", "status": "preliminary", "code": {"text": "x"}}
+    assert record.validate(good) == []
+    assert record.validate(good | {"status": "finall"})
+    assert record.validate({"resourceType": "Observation", "status": "preliminary"})
+
+
+def test_report_without_teeth(record: Record) -> None:
+    """No tooth found is a report, too."""
+    record.deliver()
+    (report,) = record.all("DiagnosticReport")
+    assert "no teeth found" in report["conclusion"]
+
+
+def test_one_device_for_one_algorithm(record: Record) -> None:
+    """A second study of the same algorithm uses the Device that is there; a new version makes a new one."""
+    record.deliver(36, version="7.0.0")
+    (first,) = {each["device"]["reference"] for each in record.all("Observation")}
+    record.deliver(36, revision=2, version="7.0.0")
+    assert {each["device"]["reference"] for each in record.all("Observation")} == {first}
+    record.deliver(36, revision=3, version="7.1.0")
+    assert {each["device"]["reference"] for each in record.all("Observation")} != {first}
+
+
+def test_later_revision_replaces(record: Record) -> None:
+    """A later revision keeps the report and its teeth, adds what is new, and marks what went as entered in error."""
+    record.deliver(36, 37)
+    (before,) = record.all("DiagnosticReport")
+    assert "updated" in record.deliver(36, 46, revision=2)
+    (after,) = record.all("DiagnosticReport")
+    assert after["id"] == before["id"]
+    assert {each["system"] for each in after["identifier"]} == {REPORT_SYSTEM, REVISION_SYSTEM}
+    standing = {each["bodySite"]["text"]: each["status"] for each in record.all("Observation")}
+    assert standing == {"FDI 36": "preliminary", "FDI 37": "entered-in-error", "FDI 46": "preliminary"}
+    assert {record.get(each["reference"])["bodySite"]["text"] for each in after["result"]} == {"FDI 36", "FDI 46"}
+
+
+def test_older_revision_does_not_come_back(record: Record) -> None:
+    """A revision that was late on its way does not replace a newer one."""
+    record.deliver(36, 37, revision=2)
+    assert "newer revision" in record.deliver(36, revision=1)
+    assert len(record.all("Observation")) == 2
+
+
+def test_report_that_a_dentist_made_final_is_left_alone(record: Record) -> None:
+    """The AI does not write over what a person has taken responsibility for: Held, nothing changed."""
+    record.deliver(36)
+    (report,) = record.all("DiagnosticReport")
+    record.put(report | {"status": "final"})
+    with pytest.raises(Held, match="final"):
+        record.deliver(36, 37, revision=2)
+    (after,) = record.all("DiagnosticReport")
+    assert (after["status"], len(after["result"])) == ("final", 1)
+
+
+def test_finding_that_a_dentist_changed_is_left_alone(record: Record) -> None:
+    """The same holds for a single finding."""
+    record.deliver(36)
+    (observation,) = record.all("Observation")
+    record.put(observation | {"status": "amended"})
+    with pytest.raises(Held, match="amended"):
+        record.deliver(36, 37, revision=2)
+
+
+def test_other_patient_of_the_same_study_is_held(record: Record) -> None:
+    """Where the study's PatientID now belongs to somebody else, the report there is not handed over."""
+    record.deliver(36)
+    record.put(record.patient | {"active": False})
+    record.post({key: record.patient[key] for key in ("resourceType", "identifier", "birthDate")})
+    with pytest.raises(Held, match="another patient"):
+        record.deliver(36, 37, revision=2)
+
+
+def test_two_reports_are_held(record: Record) -> None:
+    """Two reports with the identifier of ours are for a person to sort out."""
+    record.deliver(36)
+    (report,) = record.all("DiagnosticReport")
+    record.post({key: value for key, value in report.items() if key not in {"id", "meta"}})
+    with pytest.raises(Held, match="2 reports"):
+        record.deliver(36, 37, revision=2)
+
+
+def test_unknown_patient_is_held_and_nothing_made(record: Record) -> None:
+    """Without a match nothing is written, least of all a patient."""
+    record.put(record.patient | {"identifier": [{"system": "urn:oid:9.9", "value": "other"}]})
+    with pytest.raises(Held, match="no patient matches"):
+        record.deliver(36)
+    assert record.all("DiagnosticReport") == record.all("Observation") == []

@@ -1,0 +1,273 @@
+"""The FHIR report of the AI: one transaction that a record takes as it is."""
+
+import ast
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+import service
+from service.domain import codes
+from service.domain.errors import Permanent
+from service.domain.finding import Finding
+from service.domain.tooth import PERMANENT
+from service.results import diagnostic_report
+from service.results.subject import Source, Subject
+from tests.builders import ALGORITHM, analysis_of, header_of, xray
+from tests.subjects import subject_of
+
+FULL = tuple(fdi for fdi in PERMANENT if fdi % 10 != 8)
+
+
+def bundle_of(subject: Subject) -> dict[str, Any]:
+    """The transaction of the one report of a subject."""
+    (result,) = diagnostic_report.write(subject)
+    bundle: dict[str, Any] = json.loads(result.content)
+    return bundle
+
+
+def resources_of(subject: Subject, kind: str) -> list[dict[str, Any]]:
+    """The resources of one type."""
+    return [e["resource"] for e in bundle_of(subject)["entry"] if e["resource"]["resourceType"] == kind]
+
+
+def report_of(subject: Subject) -> dict[str, Any]:
+    """The one DiagnosticReport."""
+    (report,) = resources_of(subject, "DiagnosticReport")
+    return report
+
+
+def subject_with(*teeth: int, **analysis: Any) -> Subject:  # noqa: ANN401 - handed on to the builder
+    """One panoramic in which these teeth were found."""
+    return subject_of(xray(), analysis_of(xray(), teeth, **analysis))
+
+
+def test_same_subject_same_bytes() -> None:
+    """Writing the same subject twice gives the same bytes and the same name."""
+    assert diagnostic_report.write(subject_with(36)) == diagnostic_report.write(subject_with(36))
+
+
+def test_conclusion_is_plain_words() -> None:
+    """A dentist reads what was found, what was not, what is uncertain, and that nobody has verified it."""
+    conclusion = report_of(subject_with(*FULL, flags={36: ("number-uncertain",)}, notes=("orientation assumed",)))[
+        "conclusion"
+    ]
+    assert conclusion == (
+        "AI result, not verified by a dentist: 28 teeth found; not found: 18, 28, 38, 48. "
+        "Research model, not for diagnosis. Number uncertain: 36. Orientation assumed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("teeth", "words"),
+    [
+        ((), "no teeth found."),
+        ((36,), "1 tooth found;"),
+        (PERMANENT, "32 teeth found; none of the permanent teeth missing."),
+    ],
+)
+def test_conclusion_counts(teeth: tuple[int, ...], words: str) -> None:
+    """None, one and all teeth are said in proper words."""
+    assert words in report_of(subject_with(*teeth))["conclusion"]
+
+
+def test_deciduous_tooth_fills_the_place_of_its_successor() -> None:
+    """A child with 55 is not told that 15 is missing."""
+    conclusion = report_of(subject_with(55, 16))["conclusion"]
+    missing = conclusion.partition("not found: ")[2].partition(".")[0].split(", ")
+    assert "15" not in missing
+    assert "14" in missing
+
+
+def test_missing_teeth_only_on_a_panoramic() -> None:
+    """A bitewing shows few teeth, so its report lists none as not found, and is coded as a generic imaging report."""
+    report = report_of(subject_of(xray(modality="IO"), analysis_of(xray(), (36, 37))))
+    assert "not found" not in report["conclusion"]
+    assert report["code"]["coding"][0]["code"] == "18748-4"
+
+
+def test_report_without_teeth_stands_alone() -> None:
+    """Nothing found is a report, too: no Observation, no empty list of results."""
+    subject = subject_with()
+    assert resources_of(subject, "Observation") == []
+    assert "result" not in report_of(subject)
+
+
+def test_one_observation_for_each_tooth() -> None:
+    """A finding names its tooth by SNOMED CT, ADA number and FDI text, its certainty, method and standing."""
+    (observation,) = resources_of(subject_with(36, flags={36: ("number-uncertain",)}, certainty=0.98765), "Observation")
+    site = observation["bodySite"]
+    assert [coding["code"] for coding in site["coding"]] == ["866006002", "19"]
+    assert site["text"] == "FDI 36"
+    assert observation["code"]["coding"][0] == {
+        "system": "http://loinc.org",
+        "code": "59776-5",
+        "display": "Procedure findings",
+    }
+    assert observation["valueCodeableConcept"]["coding"][0]["code"] == "278661005"
+    assert observation["component"][0]["valueQuantity"]["value"] == 0.988
+    assert observation["component"][0]["valueQuantity"]["code"] == "1"
+    assert observation["status"] == "preliminary"
+    assert observation["note"] == [{"text": "Number uncertain."}]
+    assert observation["meta"]["security"][0]["code"] == "AIAST"
+
+
+def test_report_is_preliminary_and_says_who_made_it() -> None:
+    """The report is preliminary, labelled AIAST, without interpreter, and its Device names version and weights."""
+    subject = subject_with(36)
+    report = report_of(subject)
+    assert (report["status"], report["meta"]["security"][0]["code"]) == ("preliminary", "AIAST")
+    assert "resultsInterpreter" not in report
+    assert {coding["code"] for category in report["category"] for coding in category["coding"]} == {"LP29684-5", "RAD"}
+    (device,) = resources_of(subject, "Device")
+    assert [version["value"] for version in device["version"]] == ["1.0.0", ALGORITHM.weights_sha256]
+    assert device["manufacturer"] == ALGORITHM.manufacturer
+
+
+def test_order_and_study_by_identifier_only() -> None:
+    """The order is named by its accession number and the study by its UID, whether or not the record has them."""
+    report = report_of(subject_with(36))
+    assert report["basedOn"][0]["identifier"]["value"] == "A1"
+    assert "reference" not in report["basedOn"][0]
+    study = report["imagingStudy"][0]["identifier"]
+    assert (study["system"], study["value"][:12]) == ("urn:dicom:uid", "urn:oid:2.25")
+
+
+def test_no_order_without_accession_number() -> None:
+    """An empty accession number makes no reference."""
+    ds = xray(AccessionNumber="")
+    assert "basedOn" not in report_of(subject_of(ds))
+
+
+@pytest.mark.parametrize(
+    ("issuer", "expected"),
+    [
+        (None, {}),
+        ("HOSP", {"assigner": {"display": "HOSP"}}),
+        ("1.2.276.0.76", {"system": "urn:oid:1.2.276.0.76"}),
+    ],
+)
+def test_patient_identifier_says_who_gave_it(issuer: str | None, expected: dict[str, Any]) -> None:
+    """An issuer that is an OID becomes the system, another name the assigner, none leaves the value alone."""
+    identifier = report_of(subject_of(xray(IssuerOfPatientID=issuer)))["subject"]["identifier"]
+    assert {key: identifier[key] for key in ("system", "assigner") if key in identifier} == expected
+    assert (identifier["value"], identifier["type"]["coding"][0]["code"]) == ("PROBE-1", "MR")
+
+
+def test_issuer_from_the_qualifiers() -> None:
+    """The universal entity ID of the issuer's qualifiers wins over its local name."""
+    item = Dataset()
+    item.UniversalEntityID, item.UniversalEntityIDType = "1.2.3", "ISO"
+    ds = xray(IssuerOfPatientID="HOSP", IssuerOfPatientIDQualifiersSequence=[item])
+    assert report_of(subject_of(ds))["subject"]["identifier"]["system"] == "urn:oid:1.2.3"
+
+
+def test_patient_without_id() -> None:
+    """A study without PatientID still makes a valid report; who it is for is then a question to a person."""
+    assert "identifier" not in report_of(subject_of(xray(PatientID="")))["subject"]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # pydicom, while the image is built
+@pytest.mark.parametrize("date", ["", "00000000", "198", "20250230"])
+def test_bad_dates_are_left_out(date: str) -> None:
+    """A date that is none is not passed on; the report then carries the time of the analysis."""
+    report = report_of(subject_of(xray(PatientBirthDate=date, StudyDate=date)))
+    assert report["effectiveDateTime"] == report["issued"] == "2025-01-15T10:30:00Z"
+    assert codes.BIRTH_DATE_EXTENSION not in json.dumps(report)
+
+
+def test_identifier_is_stable_and_the_revision_apart() -> None:
+    """Another revision with other weights keeps identifier and fullUrls; its revision identifier tells it apart."""
+    newer = dataclasses.replace(ALGORITHM, version="2.0.0", weights_sha256="cd" * 32)
+    first = subject_with(36)
+    second = subject_of(xray(), analysis_of(xray(), (36,), algorithm=newer), revision=2)
+    before, after = report_of(first)["identifier"], report_of(second)["identifier"]
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    assert after[1]["value"].startswith("2/")
+    assert diagnostic_report.write(first)[0].name == diagnostic_report.write(second)[0].name == before[0]["value"]
+
+    def url(subject: Subject) -> str:
+        return next(
+            str(entry["fullUrl"])
+            for entry in bundle_of(subject)["entry"]
+            if entry["resource"]["resourceType"] == "DiagnosticReport"
+        )
+
+    assert url(first) == url(second) == url(first).lower()
+
+
+def test_images_of_a_study_make_one_report() -> None:
+    """A tooth seen in two images is one Observation with a certainty for each; findings of both images are there."""
+    one, two = header_of(xray()), header_of(xray(SOPInstanceUID="2.25.7"))
+    sources = (Source(one, analysis_of(one, (36, 37))), Source(two, analysis_of(two, (36, 46), certainty=0.5)))
+    subject = Subject(str(one.StudyInstanceUID), 1, sources)
+    observations = {o["bodySite"]["text"]: o for o in resources_of(subject, "Observation")}
+    assert sorted(observations) == ["FDI 36", "FDI 37", "FDI 46"]
+    assert [c["valueQuantity"]["value"] for c in observations["FDI 36"]["component"]] == [0.97, 0.5]
+    assert len(report_of(subject)["result"]) == 3
+
+
+def test_each_model_line_has_a_report_of_its_own() -> None:
+    """Two models make two reports, so that a new version of one replaces its own report only."""
+    header = header_of(xray())
+    other = dataclasses.replace(ALGORITHM, name="Other Model")
+    analyses = (analysis_of(header), analysis_of(header, algorithm=other))
+    names = [result.name.rpartition("/")[2] for result in diagnostic_report.write(subject_of(header, *analyses))]
+    assert names == ["tooth-numbering", "other-model"]
+
+
+def test_teeth_without_number_stay_apart() -> None:
+    """Two teeth whose number is unknown are two findings, each without a body site."""
+    analysis = dataclasses.replace(analysis_of(xray(), ()), findings=(Finding("tooth", None, 0.9),) * 2)
+    subject = subject_of(xray(), analysis)
+    assert len(resources_of(subject, "Observation")) == 2
+    assert "2 teeth found" in report_of(subject)["conclusion"]
+
+
+def test_all_references_lead_somewhere_and_only_posts() -> None:
+    """Every urn:uuid in the transaction is the fullUrl of an entry; every entry is a plain POST; 32 teeth fit in 40."""
+    bundle = bundle_of(subject_with(*PERMANENT))
+    urls = [entry["fullUrl"] for entry in bundle["entry"]]
+    assert len(set(urls)) == len(urls) == 35
+    assert set(references(bundle)) <= set(urls)
+    assert {tuple(entry["request"]) for entry in bundle["entry"]} == {("method", "url")}
+
+
+def references(node: Any) -> list[str]:  # noqa: ANN401 - any JSON
+    """Every literal reference below a node."""
+    if isinstance(node, list):
+        return [each for item in node for each in references(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["reference"]] if isinstance(node.get("reference"), str) else []
+    return own + [each for value in node.values() for each in references(value)]
+
+
+def test_markup_in_names_stays_text() -> None:
+    """A model name with angle brackets does not become markup of the narrative."""
+    odd = dataclasses.replace(ALGORITHM, name="<b>&'\"")
+    report = report_of(subject_of(xray(), analysis_of(xray(), algorithm=odd)))
+    assert "&lt;b&gt;&amp;" in report["text"]["div"]
+
+
+def test_unknown_finding_is_permanent() -> None:
+    """A finding without a code ends in a clear error, not in a report without it."""
+    analysis = dataclasses.replace(analysis_of(xray(), ()), findings=(Finding("unheard-of", 36, 0.5),))
+    with pytest.raises(Permanent, match="unheard-of"):
+        diagnostic_report.write(subject_of(xray(), analysis))
+
+
+def test_only_the_r4_models_are_imported() -> None:
+    """The top level of fhir.resources is R5; only its R4B part may be imported."""
+    found = set()
+    for path in Path(next(iter(service.__path__))).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found |= {name for name in names if name.startswith("fhir")}
+    assert found
+    assert all(name.startswith("fhir.resources.R4B") for name in found)

@@ -1,0 +1,86 @@
+"""The commands: what an operator types, and the one line that answers."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.__main__ import main
+from tests.gateway import ROOT, free_port
+
+
+def settings_file(folder: Path, text: str = "") -> Path:
+    """A settings file with a broker that nobody serves."""
+    path = folder / "dentgate.toml"
+    path.write_text(f'[broker]\nurl = "redis://127.0.0.1:{free_port()}/0"\n{text}')
+    return path
+
+
+def run(folder: Path, *arguments: str, text: str = "") -> int:
+    """A command on a data folder of its own."""
+    return main([*arguments, "--config", str(settings_file(folder, text)), "--data", str(folder / "data")])
+
+
+def test_migrate_then_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`migrate` makes the record, `jobs` lists it, `jobs retry` of an unknown study says so."""
+    assert run(tmp_path, "jobs") == 2
+    assert "dentgate migrate" in capsys.readouterr().err
+    assert run(tmp_path, "migrate") == 0
+    assert "revision 0001" in capsys.readouterr().out
+    assert run(tmp_path, "jobs", "list") == 0
+    assert "no jobs" in capsys.readouterr().out
+    assert run(tmp_path, "jobs", "retry", "1.2.3") == 1
+    assert "no study 1.2.3" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown key ends the command with 2 and one line that names it."""
+    assert run(tmp_path, "migrate", text="[listener]\nprot = 1\n") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "listener.prot" in lines[0]
+
+
+@pytest.mark.parametrize("section", ["listener", "web"])
+def test_a_port_in_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], section: str) -> None:
+    """`up` names the port that is taken and the setting to change, before it starts anything."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        other = "web" if section == "listener" else "listener"
+        text = f"[{section}]\nport = {port}\n[{other}]\nport = {free_port()}\n"
+        assert run(tmp_path, "up", text=text) == 2
+    assert f"127.0.0.1:{port}" in (answer := capsys.readouterr().err)
+    assert f"{section}.port" in answer
+
+
+def test_check_names_what_does_not_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` asks everything, one line each, and ends with 1 when a destination or the broker is dead."""
+    assert run(tmp_path, "migrate") == 0
+    text = (
+        f'[[destination]]\nname = "pacs"\nurl = "dicom://PACS@127.0.0.1:{free_port()}"\n'
+        f'[[destination]]\nname = "ehr"\nurl = "fhir+http://127.0.0.1:{free_port()}/fhir"\n'
+        f'[[destination]]\nname = "files"\nurl = "{(tmp_path / "out").as_uri()}"\n'
+    )
+    assert run(tmp_path, "check", text=text) == 1
+    answer = capsys.readouterr().out
+    for line in ("ok    database", "ok    storage", "FAIL  broker", "FAIL  destination pacs", "FAIL  destination ehr"):
+        assert line in answer
+    assert "ok    destination files" in answer
+
+
+def test_a_broker_for_one_machine_cannot_be_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A single process of a larger installation needs a broker that others reach, and says so."""
+    path = tmp_path / "dentgate.toml"
+    path.write_text("")
+    assert main(["relay", "--config", str(path), "--data", str(tmp_path / "data")]) == 2
+    assert "redis://" in capsys.readouterr().err
+
+
+def test_the_listener_never_pays_for_torch() -> None:
+    """Importing the command does not import the workers' libraries."""
+    code = "import sys, service.__main__; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'openvino')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,93 @@
+"""Other sites neither post to us nor read from us, and no failure shows its insides."""
+
+import logging
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.unit.web.rows import Site
+
+
+def test_headers(client: httpx.Client) -> None:
+    """Every answer forbids foreign content, framing, sniffing and keeping."""
+    for path in ("/", "/api/studies", "/nothing", "/static/dentgate.js"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == ("no-cache" if "static" in path else "no-store")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080", "192.168.0.9:8080"])
+def test_own_hosts_are_served(client: httpx.Client, host: str) -> None:
+    """Addresses and the names of this installation are served."""
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080", "", "[", "localhost.evil.example"])
+def test_foreign_host_names_are_refused(client: httpx.Client, host: str) -> None:
+    """A name that somebody pointed at this address is refused (DNS rebinding)."""
+    assert client.get("/api/studies", headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_posts_of_other_sites_are_refused(client: httpx.Client, headers: dict[str, str]) -> None:
+    """A page of another site can neither upload nor retry."""
+    for path in ("/api/jobs/1/retry", "/upload", "/api/studies", "/studies/1.2/jobs/1/retry"):
+        assert client.post(path, headers=headers).status_code == 403
+
+
+def test_own_posts_pass(client: httpx.Client) -> None:
+    """Our own pages, and programs, which send no Origin, may post."""
+    own = {"Origin": str(client.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/api/jobs/1/retry", headers=own).status_code == 404
+    assert client.post("/api/jobs/1/retry").status_code == 404
+
+
+def test_failure_shows_no_insides(gateway: Site, client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A broken database is a plain sentence for people and programs; the log names the place but no values."""
+    with gateway.db.begin() as session:
+        session.execute(text("DROP TABLE artifact"))
+    gateway.study(patient_name="Secret^Name")
+    gateway.job(1)
+    with caplog.at_level(logging.ERROR):
+        page, answer = client.get("/studies/2.25.1"), client.get("/api/studies/2.25.1")
+    assert (page.status_code, answer.status_code) == (500, 500)
+    assert answer.json() == {"error": "something went wrong here; the log names the place"}
+    assert "Traceback" not in page.text
+    assert "OperationalError" in caplog.text
+    assert "2.25.1" not in caplog.text
+
+
+def test_unknown_pages_are_pages_and_unknown_calls_are_json(client: httpx.Client) -> None:
+    """An address that does not exist is answered in the form its asker reads."""
+    page = client.get("/nothing")
+    assert page.status_code == 404
+    assert "There is nothing at this address." in page.text
+    assert client.get("/api/nothing").json() == {"error": "There is nothing at this address."}
+    assert client.post("/api/studies/1.2.3").status_code == 405
+
+
+def test_body_without_length_is_limited(client: httpx.Client) -> None:
+    """A body that grows beyond the limit is refused while it arrives, whatever it declared."""
+
+    def endless() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        for _ in range(40):
+            yield b"\0" * 65536
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post("/api/studies", content=endless(), headers=headers)
+    assert answer.status_code == 413
+    assert "larger than 1 MB" in answer.json()["error"]

@@ -1,0 +1,147 @@
+"""The pages a person sees, without a browser."""
+
+import re
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from service import clock
+from service.domain.job import Stage, State
+from tests.builders import analysis_of, xray
+from tests.unit.web.rows import Site, dead, done
+
+
+def analyzed(gateway: Site, uid: str = "2.25.1") -> int:
+    """A delivered study with one image, three teeth, one of them of uncertain number."""
+    job = gateway.job(gateway.study(uid), State.DELIVERED)
+    header = xray(SOPInstanceUID=f"{uid}.0")
+    gateway.analysis(
+        job, analysis_of(header, (36, 37, 46), flags={37: ("number-uncertain",)}, notes=("orientation assumed",))
+    )
+    gateway.step(job, Stage.ANALYZE, **done(3.25))
+    gateway.step(job, Stage.DELIVER, "pacs", **done(0.5, "stored 2 objects"))
+    return job
+
+
+def test_empty_list_says_how_to_send(client: httpx.Client) -> None:
+    """Without studies the page names AE title, host and port, the command, and the upload."""
+    page = client.get("/").text
+    assert "storescu -aec DENTGATE 127.0.0.1 11112 image.dcm" in page
+    assert 'href="/upload"' in page
+
+
+def test_list_shows_studies(gateway: Site, client: httpx.Client) -> None:
+    """A line of the list holds patient, date, description, sender, images, state and teeth."""
+    analyzed(gateway)
+    page = client.get("/").text
+    for text in ("Probe, Dental", "P1", "2025-01-15", "Panoramic", "PANO1", "delivered", '<td class="number">3</td>'):
+        assert text in page
+
+
+def test_list_has_pages(gateway: Site, client: httpx.Client) -> None:
+    """Fifty studies stand on a page, the next ones behind a link."""
+    for number in range(51):
+        gateway.study(f"2.25.{number + 1}", received_at=clock.now() + timedelta(seconds=number))
+    first, second = client.get("/").text, client.get("/?page=2").text
+    assert first.count('scope="row"') == 50
+    assert 'href="/?page=2"' in first
+    assert second.count('scope="row"') == 1
+    assert "2.25.1" in second
+
+
+def test_study_page(gateway: Site, client: httpx.Client) -> None:
+    """The study page shows outlined teeth, the AI banner, the notes, the model, the destinations and the times."""
+    analyzed(gateway)
+    page = client.get("/studies/2.25.1").text
+    assert page.count('class="outline"') == 3
+    assert "AI result - not verified by a dentist." in page
+    assert "Tooth 37, number uncertain, certainty 97 %" in page
+    for text in ("orientation assumed", "tooth-numbering 1.0.0", "stored 2 objects", "3.25 s"):
+        assert text in page
+    assert page.count('role="cell"') == 32
+    assert page.count("cell-no") == 30
+
+
+def test_declined_study_says_why(gateway: Site, client: httpx.Client) -> None:
+    """A declined study says why in plain words and shows no AI banner."""
+    gateway.job(gateway.study(), State.DECLINED, reason="only panoramic X-rays are read")
+    page = client.get("/studies/2.25.1").text
+    assert "The images are kept, but no result was made: only panoramic X-rays are read." in page
+    assert "AI result" not in page
+
+
+def test_study_that_is_being_received(gateway: Site, client: httpx.Client) -> None:
+    """A study without a job has a page that says what is awaited."""
+    gateway.study(open=True)
+    assert "Waiting for the last image" in client.get("/studies/2.25.1").text
+
+
+def test_conflict_is_flagged(gateway: Site, client: httpx.Client) -> None:
+    """An object under a taken UID is flagged on the study page."""
+    gateway.study(conflict=True)
+    assert "other bytes under a UID that was taken" in client.get("/studies/2.25.1").text
+
+
+def test_late_image_keeps_the_older_result(gateway: Site, client: httpx.Client) -> None:
+    """While a new revision is analyzed the older result is still shown, with a word about it."""
+    analyzed(gateway)
+    with gateway.db.session() as session:
+        study_id = session.connection().exec_driver_sql("SELECT id FROM study").scalar_one()
+    gateway.step(gateway.job(study_id, revision=2), Stage.ANALYZE)
+    page = client.get("/studies/2.25.1").text
+    assert "Revision 2 has begun" in page
+    assert page.count('class="outline"') == 3
+    assert "Earlier revisions" in page
+
+
+def test_lost_analysis_file_does_not_break_the_page(gateway: Site, client: httpx.Client) -> None:
+    """A page whose analysis file has vanished still shows everything else."""
+    analyzed(gateway)
+    for path in (gateway.storage.root / "results").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    answer = client.get("/studies/2.25.1")
+    assert answer.status_code == 200
+    assert "stored 2 objects" in answer.text
+
+
+def test_retry_button(gateway: Site, client: httpx.Client) -> None:
+    """The button makes what failed due again and leads back to the study; pressing it twice changes nothing."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    gateway.step(job, Stage.DELIVER, "pacs", **dead("association rejected"))
+    page = client.get("/studies/2.25.1").text
+    action = re.search(r'action="(/studies/[^"]+/retry)"', page)
+    assert action is not None
+    for _ in range(2):
+        answer = client.post(action.group(1))
+        assert (answer.status_code, answer.headers["location"]) == (303, "/studies/2.25.1")
+        assert "reported, waiting for delivery" in client.get("/studies/2.25.1").text
+
+
+def test_what_a_sender_wrote_is_escaped(gateway: Site, client: httpx.Client) -> None:
+    """Markup in a header is text on the page, never markup."""
+    gateway.study(patient_name="<script>alert(1)</script>", description='"><img src=x>', study_date="<b>")
+    for path in ("/", "/studies/2.25.1"):
+        page = client.get(path).text
+        assert "<script>alert" not in page
+        assert "<img src=x>" not in page
+        assert "<b>" not in page
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "..%2f..%2fetc%2fpasswd", "a", "1" * 65, "1.2%00"])
+def test_unknown_study_is_404(client: httpx.Client, uid: str) -> None:
+    """What is no study here, or no UID at all, is 404 on pages and API, never a path."""
+    assert client.get(f"/studies/{uid}").status_code == 404
+    answer = client.get(f"/api/studies/{uid}")
+    assert answer.status_code == 404
+    assert set(answer.json()) == {"error"}
+
+
+def test_docs_work_offline(client: httpx.Client) -> None:
+    """The API's description loads nothing from elsewhere."""
+    page = client.get("/api/docs").text
+    assert "/api/studies/{study_instance_uid}" in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert client.get("/api/openapi.json").json()["info"]["title"] == "Dentgate"

@@ -1,0 +1,176 @@
+"""Every transfer syntax gives the stored values; a damaged stream gives a reason, whatever it does to the decoder."""
+
+import base64
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import HTJ2K, MPEG2MPML, UID, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGBaseline8Bit
+
+from service.domain.errors import Declined
+from tests.builders import SYNTAXES, as_bytes, shapes, xray
+from workers import decoders
+from workers.decoders import DECODERS, DecodingError, DecodingProcess, decode
+
+#: No encoder at hand writes high-throughput JPEG 2000: this stream of 24 x 32 values is OpenJPH's (0.26).
+HIGH_THROUGHPUT = """
+/0//UQApQAAAAAAgAAAAGAAAAAAAAAAAAAAAIAAAABgAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCIkJCQkJCQkJCQkJCQ
+iIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAABF0AAf+TwAAmF/AFB3QAwAATQAATQAATAND5Awd0ALD7Awd0AFX0A4d0AMAAFVAABPAA
+BOAtMB7YLv0BgrQAy+D8AKI0AC8CkgDCNADAABa0AAFrwAAWwIKwylTv4lZv3N0vi5Jp0gLOIEBZlwCEO0IsGEHnZFX6WBKPSOoAn3+MIAqYAKQXZ6aq
+AXR8Kz+MRUmqcQH+B9cUIGM3AMAAF6VAABelQAAXpoA5zGiLCmkSd1PLIhukCCkI9OiEiCImGLoIUVsRD3RDEdrRlainfCIwhQv6ZhGxOgU/F2VBhFKG
+ISQ9/AA5AS6CUKRiAWwIQFufADloyotOFBlh4sfbnbIcc5pHogwUZ3UYUm/8Ozg0t3Sg8iOdxBpRoW9mV4H+5immKQG2VYywLKAiEfDoCBJSTqclEcYg
+EAQQA58Ac36+eyw6/xymtG5W2gSUjMqPjuWPjiO+Pbl8ma1N9Q+YYZ711AfDlBAMH8ZRZS/IdcWFT8l4gsSYQjLDzf4ADFI4SmPIkEBiCAAnPwDAAC+7
+oAAX3vAAC+2AftTTqKhU9p1KpaL2AwPzPz3lT6WaSp2COhUVlSinTk2RIpVK5VQqqKiK6lEDwFiRqajw60//U6RMmTrldBSo/U2fOsW/tJSsoPaf/yXd
+1JeKq8AazjpPMGXqNJWpUqagloo6yml/VE5pNdX8r0oAzgpX10pTiQIVpLK8JuUUVFOoUlFR7R//AQAByL/8RzVUSAUqpqjgIKZ+qaagwkpVmIrVnhqA
+8LdUOLVTQQV//aJIlZKaQp1KRcu6gBXJfmsuKjl9EO5hu+G2XRYlBAzSxYeELKXy+9IiwRFS3pfJ7IxwhAZ5AIBX2GB1EQ90A/5OqfTnp9/UaVNUpEwx
+BXXKfin8mUJtqp//NCo/1akpUqZKmTqFmkqlEiWKVFOoAFA1q0YlqtOopqZSoZ6eghq11Cgoamo6lZSnnU6F/3xPFVBlhVVTgZpKBVWUKP2hNn2air//
+eL9/AOR/V9mUR600UuJPKin+pqSy76kpp0o5VQBOhcVTTMnq/wOA/wOA/0dVTkWFU5nuVP05FeUUFYIpUKRqpoputfKY1f22Sh4AKAQV+PdX4LR6qIqi
+5EUFsp+ggBqV1S4VzDjdWJlxIrlx4/ihXCYzwYSjhXSrsnaed5Re/fu7uFF0YhAaWCIClkQgNIxjVQP6pZpqqtTUVKemntqv/1RT9TfVqf31TyV1an+p
+9J/61FUCvOqu+v8kZaqppu7vlFP667+/qaakOjX1VPx/fwbIVQswV+l/WLX+WPWpSOmXOtWUqVLp/z//e78AVzWn4lRIhf2nOnVq6lRVzf9/f1X/H/8n
+ypTUVE/tj6lIhalYNav2f5yKAJ3KqZjSn6lPmTI19ZT+p5rq2YAkGWSFeeoXUodHGQA//GEb16TO0YwHf+YyopBTzjg2OEKUk9ri17vJPCOJ9uerki3G
+IQHfIggKnwiAdRIPcAT/2Q==
+"""
+RLE_REQUEST = {
+    "transfer_syntax": SYNTAXES["rle"],
+    "decoding_plugin": "pylibjpeg",
+    "rows": 20,
+    "columns": 30,
+    "samples_per_pixel": 1,
+    "bits_allocated": 16,
+    "bits_stored": 12,
+    "pixel_representation": 0,
+    "photometric_interpretation": "MONOCHROME2",
+    "pixel_keyword": "PixelData",
+    "number_of_frames": 1,
+}
+LOSSLESS = [name for name in SYNTAXES if name != "jpeg-baseline"]
+COMPRESSED = [name for name, syntax in SYNTAXES.items() if UID(syntax).is_encapsulated]
+
+
+def read(content: bytes) -> pydicom.Dataset:
+    """The data set of a file."""
+    return pydicom.dcmread(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_lossless_syntaxes_are_exact(syntax: str, bits: int) -> None:
+    """Every lossless syntax gives back the stored values, bit by bit."""
+    stored = shapes(97, 132, bits)
+    np.testing.assert_array_equal(decode(read(as_bytes(xray(stored, bits=bits), SYNTAXES[syntax]))), stored)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_signed_values_are_exact(syntax: str) -> None:
+    """Negative values survive every lossless syntax."""
+    stored = shapes(97, 132, 16).astype(np.int32) - 32768
+    ds = xray(stored.astype(np.int16), bits=16)
+    np.testing.assert_array_equal(decode(read(as_bytes(ds, SYNTAXES[syntax]))), stored)
+
+
+def test_jpeg_baseline_is_close() -> None:
+    """Lossy JPEG of 8 bits comes close to the original."""
+    decoded = decode(read(as_bytes(xray(bits=8), JPEGBaseline8Bit)))
+    assert np.abs(decoded.astype(int) - shapes(bits=8)).max() < 24
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
+def test_high_throughput_jpeg_2000_is_exact(syntax: UID) -> None:
+    """High-throughput JPEG 2000 gives back the stored values."""
+    y, x = np.mgrid[:24, :32]
+    stored = ((x * 97 + y * 131 + (x * y) % 17 * 40) % 4096).astype(np.uint16)
+    ds = read(as_bytes(xray(stored, bits=16)))
+    ds.PixelData = encapsulate([base64.b64decode(HIGH_THROUGHPUT)])
+    ds.file_meta.TransferSyntaxUID = syntax
+    np.testing.assert_array_equal(decode(ds), stored)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize("damage", ["cut", "random", "empty", "burst"])
+def test_a_damaged_stream_is_declined(syntax: str, damage: str) -> None:
+    """A stream that is cut off, empty, overwritten or not of its kind at all never ends or stops the worker."""
+    bits = 8 if syntax == "jpeg-baseline" else 12
+    ds = read(as_bytes(xray(shapes(97, 132, bits), bits=bits), SYNTAXES[syntax]))
+    stream = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))
+    rng = np.random.default_rng(3)
+    third = len(stream) // 3
+    match damage:
+        case "cut":
+            stream = stream[:third]
+        case "random":
+            stream = bytearray(rng.bytes(len(stream)))
+        case "empty":
+            stream = bytearray(2)
+        case _:
+            stream[20:third] = rng.bytes(third - 20)
+    ds.PixelData = encapsulate([bytes(stream)])
+    with pytest.raises(Declined, match="damaged or cut off"):
+        decode(ds)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "position", "value"),
+    [("jpeg-lossless-sv1", 6, 255), ("jpeg-lossless-sv1", 15, 0), ("jpeg-2000", 42, 255)],
+)
+def test_a_stream_that_ends_the_decoder_costs_one_image(syntax: str, position: int, value: int) -> None:
+    """Streams on which gdcm ends its process are declined, and the next image is decoded."""
+    good = as_bytes(xray(shapes(97, 132)), SYNTAXES[syntax])
+    ds = read(good)
+    stream = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))
+    stream[position] = value
+    ds.PixelData = encapsulate([bytes(stream)])
+    with pytest.raises(Declined) as raised:
+        decode(ds)
+    assert str(raised.value.__cause__) == "the decoder ended"
+    np.testing.assert_array_equal(decode(read(good)), shapes(97, 132))
+
+
+def test_a_decoder_that_ended_is_started_again() -> None:
+    """The decoding process may be killed at any time."""
+    process = DecodingProcess()
+    ds = read(as_bytes(xray(shapes(20, 30)), SYNTAXES["rle"]))
+    for _ in range(2):
+        np.testing.assert_array_equal(process.decode(RLE_REQUEST, ds.PixelData), shapes(20, 30))
+        process.close()
+
+
+def test_an_interrupted_worker_starts_another_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time limit that strikes while a worker waits for an image does not leave that image to the next one."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    process = DecodingProcess()
+    ds = read(as_bytes(xray(shapes(20, 30)), SYNTAXES["rle"]))
+    monkeypatch.setattr(decoders, "receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process.decode(RLE_REQUEST, ds.PixelData)
+    monkeypatch.undo()
+    other = read(as_bytes(xray(shapes(20, 30) // 2), SYNTAXES["rle"]))
+    np.testing.assert_array_equal(process.decode(RLE_REQUEST, other.PixelData), shapes(20, 30) // 2)
+    process.close()
+
+
+def test_a_decoder_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that keeps the decoder busy for ever is given up after a time."""
+    monkeypatch.setattr(decoders, "SECONDS", 0.0)
+    monkeypatch.setattr(decoders, "PIXELS_PER_SECOND", 1e12)
+    process = DecodingProcess()
+    with pytest.raises(DecodingError, match="took more than"):
+        process.decode(RLE_REQUEST, b"")
+    process.close()
+
+
+def test_a_syntax_without_decoder_is_declined() -> None:
+    """A transfer syntax that holds no single image is named in the reason."""
+    ds = read(as_bytes(xray()))
+    ds.file_meta.TransferSyntaxUID = MPEG2MPML
+    with pytest.raises(Declined, match="no decoder for transfer syntax MPEG2"):
+        decode(ds)
+
+
+def test_every_choice_of_decoder_has_a_reason() -> None:
+    """The table says why each decoder was chosen."""
+    assert all(reason for _, reason in DECODERS.values())

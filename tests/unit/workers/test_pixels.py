@@ -1,0 +1,271 @@
+"""Pixels as a model and a viewer see them."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from pydicom.dataset import Dataset
+
+from service.domain.errors import Declined
+from tests.builders import IO, as_bytes, shapes, xray
+from workers import pixels
+
+FULL = 4095
+
+
+def loaded(ds: Dataset) -> pixels.Image:
+    """The image as it comes out of its file."""
+    return pixels.load(io.BytesIO(as_bytes(ds)))
+
+
+def expected(stored: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Grey by PS3.3 C.11.2.1.2.1 for the builder's window, centre 2048 and width 4096."""
+    return np.clip((stored - 2047.5) / 4095 + 0.5, 0, 1)
+
+
+def ramp() -> NDArray[np.uint16]:
+    """All values of 12 bits, left to right and top to bottom."""
+    return np.arange(4096, dtype=np.uint16).reshape(64, 64)
+
+
+def test_a_window_maps_stored_values_to_grey() -> None:
+    """A linear window gives the grey of PS3.3 C.11.2.1.2.1, as float32 between 0 and 1."""
+    image = loaded(xray())
+    assert image.pixels.dtype == np.float32
+    np.testing.assert_allclose(image.pixels, expected(shapes()), atol=1e-6)
+    assert image.notes == ()
+
+
+def test_only_the_first_window_counts() -> None:
+    """Of several windows the first is applied."""
+    image = loaded(xray(WindowCenter=["2048", "100"], WindowWidth=["4096", "10"]))
+    np.testing.assert_allclose(image.pixels, expected(shapes()), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "at_centre", "at_quarter"), [("LINEAR_EXACT", 0.5, 0.25), ("SIGMOID", 0.5, 1 / (1 + np.e))]
+)
+def test_window_functions(function: str, at_centre: float, at_quarter: float) -> None:
+    """LINEAR_EXACT and SIGMOID follow PS3.3 C.11.2.1.3."""
+    image = loaded(xray(ramp(), VOILUTFunction=function))
+    grey = image.pixels.ravel()
+    assert grey[2048] == pytest.approx(at_centre, abs=1e-6)
+    assert grey[1024] == pytest.approx(at_quarter, abs=1e-6)
+
+
+def test_monochrome1_is_inverted_once() -> None:
+    """MONOCHROME1 with PresentationLUTShape INVERSE, as devices write it, shows what MONOCHROME2 shows."""
+    plain = loaded(xray())
+    inverted = loaded(xray(FULL - shapes(), photometric="MONOCHROME1"))
+    np.testing.assert_allclose(inverted.pixels, plain.pixels, atol=1e-6)
+    assert inverted.notes == ()
+
+
+@pytest.mark.parametrize(("photometric", "shape"), [("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")])
+def test_photometric_interpretation_wins(photometric: str, shape: str) -> None:
+    """Where PresentationLUTShape contradicts PhotometricInterpretation, the latter is trusted, and a note says so."""
+    stored = shapes() if photometric == "MONOCHROME2" else FULL - shapes()
+    image = loaded(xray(stored, photometric=photometric, PresentationLUTShape=shape))
+    np.testing.assert_allclose(image.pixels, loaded(xray()).pixels, atol=1e-6)
+    assert image.notes == (pixels.NOTE_SHAPE,)
+
+
+def test_rescale_comes_before_the_window() -> None:
+    """The window applies to rescaled values."""
+    image = loaded(xray(RescaleSlope="2", RescaleIntercept="-100", WindowCenter="3996", WindowWidth="8191"))
+    np.testing.assert_allclose(image.pixels, expected(shapes()), atol=1e-3)
+
+
+def lut(data: list[int], first: int = 0, bits: int = 12) -> Dataset:
+    """An item of a Modality or VOI LUT Sequence."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(data), first, bits])
+    item.add_new("LUTData", "US", data)
+    item.add_new("ModalityLUTType", "LO", "US")
+    return item
+
+
+def test_a_voi_lut_wins_over_a_window() -> None:
+    """A VOI LUT Sequence is applied instead of the window."""
+    squared = [round(value * value / FULL) for value in range(4096)]
+    image = loaded(xray(ramp(), VOILUTSequence=[lut(squared)]))
+    np.testing.assert_allclose(image.pixels.ravel(), np.array(squared) / FULL, atol=1e-6)
+
+
+def test_a_modality_lut_replaces_rescale() -> None:
+    """A Modality LUT Sequence is applied before the window."""
+    reverse = list(range(4095, -1, -1))
+    image = loaded(xray(ramp(), RescaleSlope=None, RescaleIntercept=None, ModalityLUTSequence=[lut(reverse)]))
+    np.testing.assert_allclose(image.pixels.ravel(), expected(np.array(reverse, np.uint16)), atol=1e-6)
+
+
+def test_a_broken_voi_lut_leaves_the_window() -> None:
+    """A VOI LUT that cannot be read is passed over for the window."""
+    broken = lut([1, 2, 3])
+    broken.LUTDescriptor = [0, 0, 3]
+    image = loaded(xray(VOILUTSequence=[broken]))
+    np.testing.assert_allclose(image.pixels, expected(shapes()), atol=1e-6)
+
+
+def test_for_processing_is_windowed_from_the_data() -> None:
+    """An image without a window uses its own 1st and 99th percentile, and a note says so."""
+    stored = shapes()
+    image = loaded(xray(stored, WindowCenter=None, WindowWidth=None, PresentationIntentType="FOR PROCESSING"))
+    low, high = np.percentile(stored, (1, 99))
+    np.testing.assert_allclose(image.pixels, np.clip((stored - low) / (high - low), 0, 1), atol=5e-3)
+    assert image.notes == (pixels.NOTE_WINDOW,)
+
+
+@pytest.mark.parametrize(("centre", "width"), [("90000", "10"), ("2048", "0"), ("2048", "-5")])
+def test_a_window_that_shows_nothing_is_replaced(centre: str, width: str) -> None:
+    """A window of the file that shows nothing is replaced by one from the data, and a note says so."""
+    image = loaded(xray(WindowCenter=centre, WindowWidth=width))
+    assert np.ptp(image.pixels) == 1
+    assert image.notes[-1] in {pixels.NOTE_BAD_WINDOW, pixels.NOTE_WINDOW}
+
+
+def test_padding_is_left_out_of_statistics_and_black() -> None:
+    """Padding does not shift a window that is taken from the data, and comes out black."""
+    stored = shapes()
+    stored[:, :100] = FULL
+    image = loaded(xray(stored, PixelPaddingValue=FULL, WindowCenter=None, WindowWidth=None))
+    low, high = np.percentile(stored[:, 100:], (1, 99))
+    assert not image.pixels[:, :100].any()
+    np.testing.assert_allclose(image.pixels[:, 100:], np.clip((stored[:, 100:] - low) / (high - low), 0, 1), atol=5e-3)
+
+
+def test_padding_may_be_a_range_and_is_black_in_monochrome1_too() -> None:
+    """All values between PixelPaddingValue and PixelPaddingRangeLimit are padding, whatever way grey runs."""
+    stored = shapes()
+    stored[:4], stored[4:8] = 0, 5
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        image = loaded(xray(stored, photometric=photometric, PixelPaddingValue=0, PixelPaddingRangeLimit=5))
+        assert not image.pixels[:8].any()
+        assert image.pixels[8:].any()
+
+
+def test_signed_values() -> None:
+    """Signed values and a window around zero."""
+    stored = shapes().astype(np.int16) - 2048
+    image = loaded(xray(stored, bits=12, WindowCenter="0"))
+    np.testing.assert_allclose(image.pixels, expected(shapes()), atol=1e-6)
+
+
+def test_bits_beyond_those_stored_are_ignored() -> None:
+    """An old overlay in the unused high bits does not show."""
+    ds = xray(shapes() | 0xF000)
+    np.testing.assert_allclose(loaded(ds).pixels, expected(shapes()), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "flip_x", "flip_y"),
+    [(["L", "F"], False, False), (["R", "F"], True, False), (["L", "H"], False, True), (["RA", "HL"], True, True)],
+)
+def test_the_picture_is_turned_upright(orientation: list[str], flip_x: bool, flip_y: bool) -> None:  # noqa: FBT001 - parameters
+    """Whatever way it is stored, the model sees it upright; the preview stays as stored."""
+    stored = shapes()[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    image = loaded(xray(stored, PatientOrientation=orientation))
+    assert (image.flipped_x, image.flipped_y) == (flip_x, flip_y)
+    np.testing.assert_array_equal(image.pixels, loaded(xray()).pixels)
+    picture = np.asarray(Picture.open(io.BytesIO(pixels.preview(image))))
+    np.testing.assert_allclose(picture / 255, expected(stored), atol=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "note"),
+    [
+        (None, pixels.NOTE_ORIENTATION),
+        ("", pixels.NOTE_ORIENTATION),
+        ("L", pixels.NOTE_ORIENTATION),
+        (["F", "L"], pixels.NOTE_ROTATED),
+    ],
+)
+def test_an_orientation_that_is_not_known_is_noted(orientation: str | None, note: str) -> None:
+    """Without a usable PatientOrientation nothing is flipped and the reader is told."""
+    image = loaded(xray(PatientOrientation=orientation))
+    assert (image.flipped_x, image.flipped_y, image.notes) == (False, False, (note,))
+
+
+def test_an_intra_oral_image_is_upright_by_its_column() -> None:
+    r"""An intra-oral image with P\F or A\F is upright."""
+    assert loaded(xray(modality="IO", sop_class=IO, PatientOrientation=["P", "F"])).notes == ()
+
+
+def test_burned_in_text_is_noted() -> None:
+    """BurnedInAnnotation YES comes with a note."""
+    assert loaded(xray(BurnedInAnnotation="YES")).notes == (pixels.NOTE_BURNED_IN,)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colour_becomes_luminance(photometric: str) -> None:
+    """A colour image gives grey by its luminance, and a note says so."""
+    grey = shapes(bits=8)
+    neutral = np.full_like(grey, 128)
+    planes = [grey, grey, grey] if photometric == "RGB" else [grey, neutral, neutral]
+    image = loaded(xray(np.stack(planes, -1), photometric=photometric, bits=8))
+    np.testing.assert_allclose(image.pixels, grey / 255, atol=2e-3)
+    assert image.notes == (pixels.NOTE_COLOUR,)
+
+
+def test_a_palette_becomes_luminance() -> None:
+    """An image of indices is seen through its palette."""
+    palette = np.arange(255, -1, -1, dtype=np.uint16) * 257
+    ds = xray(shapes(bits=8), photometric="PALETTE COLOR", bits=8)
+    for name in ("Red", "Green", "Blue"):
+        setattr(ds, f"{name}PaletteColorLookupTableData", palette.tobytes())
+        ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+    image = loaded(ds)
+    np.testing.assert_allclose(image.pixels, 1 - shapes(bits=8) / 255, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"PixelData": None}, "it has no pixel data"),
+        ({"PixelData": b""}, "it has no pixel data"),
+        ({"NumberOfFrames": "3"}, "it has several frames"),
+        ({"BitsAllocated": 32}, "unknown bit depth: 12 bits stored in 32"),
+        ({"BitsStored": 17}, "unknown bit depth: 17 bits stored in 16"),
+        ({"Rows": None}, "Rows is missing or not a number"),
+        ({"Columns": 0}, "Columns is missing or not a number"),
+        ({"Rows": 65535, "Columns": 65535}, "it claims 65535 x 65535 pixels"),
+        ({"PixelRepresentation": None}, "PixelRepresentation is missing"),
+        ({"PhotometricInterpretation": "XYZ"}, "unknown photometric interpretation XYZ"),
+        ({"Rows": 300}, "the pixel data (Explicit VR Little Endian) cannot be decoded"),
+    ],
+)
+def test_what_cannot_be_analyzed_is_declined_with_its_reason(attributes: dict[str, object], reason: str) -> None:
+    """Images without usable pixels are declined in one line."""
+    with pytest.raises(Declined, match=re.escape(reason)) as raised:
+        loaded(xray(**attributes))  # type: ignore[arg-type] # keywords of any value
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not DICOM" * 100, as_bytes(xray())[:200]])
+def test_bytes_that_are_no_image_are_declined(content: bytes) -> None:
+    """A file that is empty, foreign or cut off in its header is declined."""
+    with pytest.raises(Declined):
+        pixels.load(io.BytesIO(content))
+
+
+def test_the_header_comes_without_pixels() -> None:
+    """The header that results are made from does not hold the pixels."""
+    header = loaded(xray()).header
+    assert "PixelData" not in header
+    assert header.PatientID == "PROBE-1"
+
+
+def test_a_preview_is_at_most_as_long_as_asked() -> None:
+    """The longer side of the PNG is limited, and the shape is kept."""
+    picture = Picture.open(io.BytesIO(pixels.preview(loaded(xray()), longest=160)))
+    assert (picture.size, picture.mode, picture.format) == ((160, 100), "L", "PNG")
+
+
+def test_a_flat_image_is_no_error() -> None:
+    """An image of one value loads, with and without a window."""
+    flat = np.full((20, 30), 7, np.uint16)
+    assert np.isfinite(loaded(xray(flat)).pixels).all()
+    assert np.isfinite(loaded(xray(flat, WindowCenter=None, WindowWidth=None)).pixels).all()

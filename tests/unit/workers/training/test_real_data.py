@@ -1,0 +1,21 @@
+"""The shipped model on real panoramics, where a folder of them is at hand (DENTGATE_TEST_DATA)."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from workers.training.evaluate import evaluate
+
+FOLDER = os.environ.get("DENTGATE_TEST_DATA", "")  # noqa: TID251 - the one setting of the tests themselves
+
+pytestmark = pytest.mark.skipif(not FOLDER, reason="DENTGATE_TEST_DATA names no folder of labelled panoramics")
+
+
+@pytest.mark.parametrize("stress", [False, True])
+def test_validation_split(stress: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a test parameter
+    """On the validation split F1 is at least 0.85, also re-framed as by another scanner, and no number is doubled."""
+    report = evaluate("teeth", Path(FOLDER), tmp_path, "val", stress=stress)
+    assert report["all"]["f1"] >= 0.85
+    assert report["all"]["duplicates"] == 0
+    assert report["all"]["right_among_unflagged"] > report["all"]["right_among_flagged"]

@@ -1,0 +1,60 @@
+"""The Celery application of a worker process, and what it holds for its whole life: services and warm models."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celery import Celery
+
+from service import bootstrap
+from service.bootstrap import Services
+from service.broker import celery_app
+from service.settings import Settings
+from workers.models import LoadedModel, Model
+
+HARD_LIMIT_MARGIN_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stage works with.
+
+    Attributes:
+        services: database, storage, broker, settings.
+        load: gives a model's loaded form; loaded once for each process, kept warm.
+        holder: who holds the leases of this process.
+    """
+
+    services: Services
+    load: Callable[[Model], LoadedModel]
+    holder: str
+
+
+def hard_limit_seconds(settings: Settings) -> int:
+    """When a stage's process is killed; its lease is not renewed beyond that."""
+    return settings.analysis.soft_limit_seconds + HARD_LIMIT_MARGIN_SECONDS
+
+
+def build_app(settings: Settings) -> Celery:
+    """The Celery application for these settings; its limits are those of the settings."""
+    hard = hard_limit_seconds(settings)
+    app = celery_app(settings.broker.url, hard)
+    app.conf.update(task_soft_time_limit=settings.analysis.soft_limit_seconds, task_time_limit=hard)
+    return app
+
+
+def context_once(settings: Settings, holder: str) -> Callable[[], Context]:
+    """A function that makes the context at its first call, which must be after the pool has forked."""
+
+    @functools.cache
+    def context() -> Context:
+        warm: dict[str, LoadedModel] = {}
+
+        def load(model: Model) -> LoadedModel:
+            if model.name not in warm:
+                warm[model.name] = model.load(settings.analysis.device)
+            return warm[model.name]
+
+        return Context(bootstrap.build(settings), load, holder)
+
+    return context

@@ -1,0 +1,1 @@
+"""Torch and MONAI modules, nothing else."""

@@ -1,0 +1,120 @@
+"""What a worker does with an outbox row: analyze, report, deliver - plain functions, safe to do twice.
+
+``run`` is the edge: it takes the lease, keeps it alive, and turns every way a stage can end into a state of the row.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.db import jobs, outbox
+from service.db.jobs import StageEnd, Work
+from service.db.outbox import Claim
+from service.domain.errors import ConfigurationError, Declined, Held, Permanent, Refused, Transient
+from service.domain.job import Outcome, Stage
+from workers.app import Context, hard_limit_seconds
+from workers.stages import analyze, deliver, report
+
+_LOG = logging.getLogger(__name__)
+UNEXPECTED_LIMIT = 3  # an error nobody foresaw is tried this often, then it is a dead letter
+
+#: Stage -> function. Adding one is one line.
+STAGES: dict[Stage, Callable[[Context, Claim, Work], StageEnd]] = {
+    Stage.ANALYZE: analyze,
+    Stage.REPORT: report,
+    Stage.DELIVER: deliver,
+}
+
+
+def run(context: Context, outbox_id: int) -> None:
+    """Do what an outbox row asks for, if it is due and nobody else does it. Failures become states of the row."""
+    services = context.services
+    lease_seconds = services.settings.analysis.lease_seconds
+    taken = outbox.claim(services.db, outbox_id, lease_seconds, context.holder)
+    if taken is None:
+        return
+    _LOG.info("%s of job %d begins, attempt %d %s", taken.stage, taken.job_id, taken.attempt, taken.destination)
+    try:
+        with _kept_alive(context, taken, lease_seconds):
+            end = _do(context, taken)
+            due = jobs.complete(services.db, taken, end, services.destination_names())
+    except Exception as error:  # noqa: BLE001 - the edge of the worker's loop: every failure becomes a state of the row
+        _failed(context, taken, error)
+        return
+    _LOG.info("%s of job %d done: %s", taken.stage, taken.job_id, end.outcome)
+    for row in due:
+        try:
+            services.broker.ring(row.stage, row.outbox_id)
+        except Transient as trouble:  # the row is there; the relay rings for it
+            _LOG.warning("could not ring: %s", trouble)
+
+
+def _do(context: Context, taken: Claim) -> StageEnd:
+    work = jobs.load_work(context.services.db, taken.job_id)
+    try:
+        return STAGES[taken.stage](context, taken, work)
+    except Declined as decision:
+        return StageEnd(Outcome.DECLINED, reason=str(decision))
+
+
+def _failed(context: Context, taken: Claim, error: Exception) -> None:
+    """Turn an error into what becomes of the row; the database being away leaves it to the lease."""
+    db = context.services.db
+    limit = context.services.settings.analysis.max_attempts
+    _LOG.warning("%s of job %d failed: %s", taken.stage, taken.job_id, type(error).__name__)
+    try:
+        match error:
+            case Held():
+                outbox.hold(db, taken, str(error))
+            case Permanent() | ConfigurationError():
+                outbox.bury(db, taken, str(error))
+            case Transient() | Refused() if taken.attempt < limit:
+                outbox.postpone(db, taken, str(error), getattr(error, "retry_after", None))
+            case Transient() | Refused():
+                outbox.bury(db, taken, f"given up after {taken.attempt} attempts: {error}")
+            case _ if taken.attempt < UNEXPECTED_LIMIT:
+                outbox.postpone(db, taken, _unexpected(error))
+            case _:
+                outbox.bury(db, taken, _unexpected(error))
+    except SQLAlchemyError as trouble:
+        _LOG.warning("database is away (%s); the lease will bring the row back", type(trouble).__name__)
+
+
+def _unexpected(error: Exception) -> str:
+    """Type and place of an error that nobody foresaw; not its text, which may hold patient data."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        return "took longer than analysis.soft_limit_seconds allows"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" in {trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
+    return f"unexpected {type(error).__name__}{place}"
+
+
+@contextmanager
+def _kept_alive(context: Context, taken: Claim, lease_seconds: float) -> Iterator[None]:
+    """Renew the lease while the stage runs, but never beyond the hard time limit."""
+    stop = threading.Event()
+    rounds = int(hard_limit_seconds(context.services.settings) * 3 / lease_seconds) + 1
+
+    def beat() -> None:
+        for _ in range(rounds):
+            if stop.wait(lease_seconds / 3):
+                return
+            try:
+                if not outbox.renew(context.services.db, taken, lease_seconds):
+                    return
+            except SQLAlchemyError as trouble:
+                _LOG.warning("could not renew a lease: %s", type(trouble).__name__)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,310 @@
+"""Instances -> arrays: what a viewer shows, oriented as models expect it.
+
+The order is that of PS3.3 C.7.6.3, C.11.1 and C.11.2: padding, Modality LUT or rescale, VOI LUT or window, then one
+inversion. Stored values have at most 16 bits, so the whole chain is one table over all of them, applied once.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.processing import apply_color_lut
+
+from service.domain.errors import Declined
+from workers.decoders import decode
+
+MAX_PIXELS = 1 << 27  #: a header that claims more is damage, not an X-ray
+NOTE_ORIENTATION = "orientation assumed"
+NOTE_ROTATED = "orientation not that of an upright image"
+NOTE_WINDOW = "window taken from the data"
+NOTE_BAD_WINDOW = "window of the file unusable, taken from the data"
+NOTE_SHAPE = "PresentationLUTShape contradicts PhotometricInterpretation, which was trusted"
+NOTE_BURNED_IN = "text may be burned into the image"
+NOTE_COLOUR = "colour image converted to grey"
+
+_FULL_RANGE_BITS = 8  # an image of 8 bits without a window was made for display
+_LEAST_CONTRAST = 0.02  # less of the grey scale between the 1st and 99th percentile: nothing would be seen
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in PS3.3 C.7.6.3.1.2
+
+#: What a malformed look-up table or palette makes numpy and pydicom raise.
+_DAMAGE = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError, NotImplementedError)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture for a model.
+
+    Attributes:
+        pixels: float32 (rows, columns), 0 to 1, bright = dense, the patient's right on the left, feet down.
+        header: the data set without its pixels.
+        flipped_x, flipped_y: what was flipped against the stored image; coordinates MUST be mapped back.
+        notes: what the reader of a result must know.
+    """
+
+    pixels: NDArray[np.float32]
+    header: Dataset
+    flipped_x: bool
+    flipped_y: bool
+    notes: tuple[str, ...]
+
+
+def load(file: BinaryIO) -> Image:
+    """Decode an instance.
+
+    Raises:
+        Declined: it cannot be analyzed (no pixels, several frames, unknown depth, damaged stream); says why.
+    """
+    ds = _read(file)
+    _check(ds)
+    stored = decode(ds)
+    header = ds
+    del header.PixelData
+    monochrome = str(header.PhotometricInterpretation).startswith("MONOCHROME")
+    grey, notes = (_grey if monochrome else _luminance)(stored, header)
+    flipped_x, flipped_y, remark = _orientation(header)
+    if flipped_x:
+        grey = grey[:, ::-1]
+    if flipped_y:
+        grey = grey[::-1]
+    burned_in = (NOTE_BURNED_IN,) if str(header.get("BurnedInAnnotation", "")).upper() == "YES" else ()
+    return Image(np.ascontiguousarray(grey), header, flipped_x, flipped_y, (*remark, *notes, *burned_in))
+
+
+def preview(image: Image, longest: int = 2048) -> bytes:
+    """PNG, 8 bit grey, in the geometry of the stored image, its longer side at most ``longest`` pixels."""
+    pixels = image.pixels[:: -1 if image.flipped_y else 1, :: -1 if image.flipped_x else 1]
+    picture = Picture.fromarray(np.round(pixels * 255).astype(np.uint8))
+    picture.thumbnail((longest, longest), Picture.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read(file: BinaryIO) -> Dataset:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # malformed values elsewhere in the header are not our concern
+            ds = pydicom.dcmread(file)
+            for keyword in _READ:
+                ds.get(keyword)  # values are parsed on access: damage shows here
+            return ds
+    except InvalidDicomError:
+        message = "the file is not DICOM"
+        raise Declined(message) from None
+    except Exception as error:  # damaged files make the parser raise nearly anything
+        message = "the DICOM file is damaged"
+        raise Declined(message) from error
+
+
+_READ = (
+    "PixelData",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "PatientOrientation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "ModalityLUTSequence",
+    "PresentationLUTShape",
+    "BurnedInAnnotation",
+)
+
+
+def _check(ds: Dataset) -> None:
+    for reason in _obstacles(ds):
+        raise Declined(reason)
+
+
+def _obstacles(ds: Dataset) -> Iterator[str]:
+    if not isinstance(ds.get("PixelData"), bytes) or not ds.PixelData:
+        yield "it has no pixel data"
+    numbers = {keyword: ds.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")}
+    for keyword, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            yield f"{keyword} is missing or not a number"
+    if numbers["Rows"] * numbers["Columns"] > MAX_PIXELS:
+        yield f"it claims {numbers['Rows']} x {numbers['Columns']} pixels"
+    frames = ds.get("NumberOfFrames")
+    if frames is not None and str(frames) not in {"", "0", "1"}:
+        yield "it has several frames"
+    if numbers["BitsAllocated"] not in {8, 16} or numbers["BitsStored"] > numbers["BitsAllocated"]:
+        yield f"unknown bit depth: {numbers['BitsStored']} bits stored in {numbers['BitsAllocated']}"
+    if ds.get("PixelRepresentation") not in {0, 1}:
+        yield "PixelRepresentation is missing"
+    if (ds.get("SamplesPerPixel"), str(ds.get("PhotometricInterpretation"))) not in _KNOWN:
+        yield f"unknown photometric interpretation {ds.get('PhotometricInterpretation')}"
+
+
+_KNOWN = {
+    *((1, name) for name in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")),
+    *((3, name) for name in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")),
+}
+
+
+def _luminance(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Grey of a colour image."""
+    full = float(2 ** int(header.BitsStored) - 1)
+    if stored.ndim == 2:  # noqa: PLR2004 - one sample: indices into the palette
+        try:
+            stored = apply_color_lut(stored, header)
+        except _DAMAGE as error:
+            message = "its colour palette is damaged"
+            raise Declined(message) from error
+        full = float(np.iinfo(stored.dtype).max)
+    return (stored.astype(np.float32) @ (_LUMINANCE / np.float32(full))).clip(0, 1), (NOTE_COLOUR,)
+
+
+def _grey(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Grey as displayed, 0 to 1, padding black."""
+    low, high = int(stored.min()), int(stored.max())
+    values = np.arange(low, high + 1)
+    padding = _padding(values, header)
+    counts = np.bincount((stored - stored.dtype.type(low)).ravel(), minlength=values.size)
+    counts[padding] = 0
+    table, notes = _displayed(values, counts, header)
+    inverted = header.PhotometricInterpretation == "MONOCHROME1"
+    if inverted:
+        table = 1 - table
+    shape = str(header.get("PresentationLUTShape", ""))
+    if shape in {"INVERSE", "IDENTITY"} and (shape == "INVERSE") != inverted:
+        notes = (*notes, NOTE_SHAPE)
+    table[padding] = 0
+    return table.astype(np.float32)[stored.astype(np.int32) - low], notes
+
+
+def _padding(values: NDArray[Any], header: Dataset) -> NDArray[np.bool_]:
+    """Which stored values are padding (PS3.3 C.7.5.1.1.2)."""
+    first = header.get("PixelPaddingValue")
+    if not isinstance(first, int):
+        return np.zeros(values.shape, bool)
+    last = header.get("PixelPaddingRangeLimit")
+    last = last if isinstance(last, int) else first
+    if header.PixelRepresentation:  # written as US by some devices
+        first, last = (value - 65536 if value > 32767 else value for value in (first, last))  # noqa: PLR2004
+    return (values >= min(first, last)) & (values <= max(first, last))
+
+
+def _displayed(values: NDArray[Any], counts: NDArray[Any], header: Dataset) -> tuple[Floats, tuple[str, ...]]:
+    """Grey 0 to 1 of each stored value, before inversion, and remarks."""
+    modality = _modality(values, header)
+    low, high = _percentiles(modality, counts)
+    from_file = _voi(modality, header)
+    if from_file is not None:
+        dark, bright = _percentiles(from_file, counts)
+        if bright - dark >= _LEAST_CONTRAST or high <= low:
+            return from_file, ()
+        note = NOTE_BAD_WINDOW
+    elif int(header.BitsStored) <= _FULL_RANGE_BITS and "RescaleSlope" not in header:
+        return modality / float(2 ** int(header.BitsStored) - 1), ()
+    else:
+        note = NOTE_WINDOW
+    return ((modality - low) / max(high - low, 1e-9)).clip(0, 1), (note,)
+
+
+def _modality(values: NDArray[Any], header: Dataset) -> Floats:
+    """Output of the Modality LUT or of rescale (PS3.3 C.11.1)."""
+    if header.get("ModalityLUTSequence"):
+        try:
+            return _looked_up(values.astype(np.float64), header.ModalityLUTSequence[0])[0]
+        except _DAMAGE as error:
+            message = "its Modality LUT is damaged"
+            raise Declined(message) from error
+    slope, intercept = (_first_number(header.get(keyword)) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    return values * (slope or 1.0) + (intercept or 0.0)
+
+
+def _looked_up(values: Floats, item: Dataset) -> tuple[Floats, int]:
+    """Output of a Modality or VOI LUT, and its bits (PS3.3 C.11.1.1.1, C.11.2.1.1). Raises one of _DAMAGE."""
+    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    entries = entries or 1 << 16
+    if first > 32767 and values.min() < 0:  # noqa: PLR2004 - a negative number that was written as US
+        first -= 1 << 16
+    data = item.LUTData
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, np.uint8 if len(data) < 2 * entries else "<u2")
+    table = np.atleast_1d(np.asarray(data, np.float64))[:entries]
+    if not 8 <= bits <= 16 or not table.size:  # noqa: PLR2004 - what the standard allows
+        raise ValueError
+    return table[np.clip(np.rint(values).astype(np.int64) - first, 0, table.size - 1)], bits
+
+
+def _percentiles(table: Floats, counts: NDArray[Any]) -> tuple[float, float]:
+    """1st and 99th percentile of the image that has ``counts`` pixels at each entry of a table."""
+    if not counts.any():
+        return float(table.min()), float(table.max())
+    order = np.argsort(table, kind="stable")
+    share = np.cumsum(counts[order]) / counts.sum()
+    low, high = np.searchsorted(share, (0.01, 0.99))
+    return float(table[order[low]]), float(table[order[min(high, order.size - 1)]])
+
+
+def _voi(modality: Floats, header: Dataset) -> Floats | None:
+    """Grey 0 to 1 by the first VOI LUT or else the first window; None if there is none that can be used."""
+    if header.get("VOILUTSequence"):
+        with contextlib.suppress(*_DAMAGE):  # a window beside it may be sound
+            table, bits = _looked_up(modality, header.VOILUTSequence[0])
+            return np.clip(table / float(2**bits - 1), 0, 1)
+    centre, width = (_first_number(header.get(keyword)) for keyword in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None:
+        return None
+    return _windowed(modality, centre, width, str(header.get("VOILUTFunction") or "LINEAR").upper())
+
+
+def _windowed(modality: Floats, centre: float, width: float, function: str) -> Floats | None:
+    """Grey 0 to 1 by PS3.3 C.11.2.1.2 and C.11.2.1.3; None for a width that the function does not allow."""
+    if width <= 0 or (width < 1 and function not in {"SIGMOID", "LINEAR_EXACT"}):
+        return None
+    grey: Floats
+    if function == "SIGMOID":
+        grey = 1 / (1 + np.exp(np.clip(-4 * (modality - centre) / width, -700, 700)))
+    elif function == "LINEAR_EXACT":
+        grey = (modality - centre) / width + 0.5
+    elif width == 1:
+        grey = (modality > centre - 0.5).astype(np.float64)
+    else:
+        grey = (modality - (centre - 0.5)) / (width - 1) + 0.5
+    return np.clip(grey, 0, 1)
+
+
+def _first_number(value: object) -> float | None:
+    """The first of one or several decimal strings, None if it is no finite number."""
+    first = value[0] if isinstance(value, pydicom.multival.MultiValue) and value else value
+    try:
+        number = float(first)  # type: ignore[arg-type] # what it may be is the question
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _orientation(header: Dataset) -> tuple[bool, bool, tuple[str, ...]]:
+    """Flip in x, flip in y, remark, by Patient Orientation (PS3.3 C.7.6.1.1.1)."""
+    value = header.get("PatientOrientation")
+    if not isinstance(value, pydicom.multival.MultiValue) or len(value) != 2 or not all(value):  # noqa: PLR2004
+        return False, False, (NOTE_ORIENTATION,)
+    row, column = (str(direction).upper()[0] for direction in value)
+    upright = row in "LRAP" and column in "FH"
+    return row == "R", column == "H", () if upright else (NOTE_ROTATED,)

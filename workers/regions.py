@@ -1,0 +1,103 @@
+"""From what a model saw in the oriented image to a region of the image as it is stored."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage import measure
+
+from service.domain.finding import Finding, Region
+
+_SLACK = 0.9  # pixels the outline may stray from the mask's edge
+_FEWEST_POINTS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One thing that a model saw, in the geometry of the oriented image.
+
+    Attributes:
+        kind: key of ``service.domain.codes.FINDINGS``.
+        tooth: FDI number or None.
+        certainty: 0 to 1.
+        box: x0, y0, x1, y1 in pixels; x1 and y1 exclusive.
+        mask: bool (y1 - y0, x1 - x0), what inside the box belongs to it.
+        flags: remarks for the reader.
+    """
+
+    kind: str
+    tooth: int | None
+    certainty: float
+    box: tuple[int, int, int, int]
+    mask: NDArray[np.bool_]
+    flags: tuple[str, ...] = ()
+
+
+class Oriented(Protocol):
+    """What is needed of ``workers.pixels.Image``."""
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """(rows, columns)."""
+        ...
+
+    @property
+    def flipped_x(self) -> bool:
+        """The stored image was mirrored left to right."""
+        ...
+
+    @property
+    def flipped_y(self) -> bool:
+        """The stored image was turned upside down."""
+        ...
+
+
+def finding_of(detection: Detection, image: Oriented) -> Finding:
+    """The finding for a detection, its region in the pixel grid of the stored image."""
+    rows, columns = image.pixels.shape
+    x0, y0, x1, y1 = detection.box
+    mask = detection.mask
+    if image.flipped_x:
+        x0, x1, mask = columns - x1, columns - x0, mask[:, ::-1]
+    if image.flipped_y:
+        y0, y1, mask = rows - y1, rows - y0, mask[::-1]
+    region = Region((x0, y0, x1, y1), run_lengths(mask), outline(mask, (x0, y0)))
+    return Finding(detection.kind, detection.tooth, detection.certainty, region, detection.flags)
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Alternating run lengths, row by row, beginning with "off" (which may be 0 long); they sum to the mask's size."""
+    flat = np.concatenate([[False], mask.ravel(), [not mask.ravel()[-1]] if mask.size else [True]])
+    edges = np.nonzero(flat[1:] != flat[:-1])[0]
+    return tuple(int(run) for run in np.diff(np.concatenate([[0], edges])))
+
+
+def mask_of(region: Region) -> NDArray[np.bool_]:
+    """The mask inside the box of a region, bool (rows, columns); the whole box where there are no runs."""
+    x0, y0, x1, y1 = region.box
+    if not region.runs:
+        return np.ones((y1 - y0, x1 - x0), np.bool_)
+    values = np.arange(len(region.runs)) % 2 == 1
+    return np.repeat(values, region.runs).reshape(y1 - y0, x1 - x0)
+
+
+def outline(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> tuple[tuple[float, float], ...]:
+    """Polygon (x, y) around the largest part of a mask whose first pixel's corner lies at ``origin`` (x, y).
+
+    Marching squares on the mask with a margin, then Douglas-Peucker; the first point is not repeated.
+    """
+    contours = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    if not contours:
+        return ()
+    largest = max(contours, key=lambda points: abs(_area(points)))
+    simple = measure.approximate_polygon(largest, _SLACK)[:-1]
+    if len(simple) < _FEWEST_POINTS:
+        simple = largest[:-1]
+    # index 1 of the padded mask is the middle of the first pixel, which lies half a pixel from its corner
+    return tuple((float(x - 0.5 + origin[0]), float(y - 0.5 + origin[1])) for y, x in simple)
+
+
+def _area(points: NDArray[np.float64]) -> float:
+    y, x = points[:, 0], points[:, 1]
+    return float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2

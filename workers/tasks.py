@@ -1,0 +1,28 @@
+"""The Celery tasks: one line for each stage. All that matters happens in ``workers.pipeline``."""
+
+from celery import Celery, signals
+
+from service.broker import task_name
+from service.db.outbox import holder_name
+from service.domain.job import Stage
+from service.settings import Settings
+from workers.app import build_app, context_once
+from workers.pipeline import run
+
+
+def worker_app(settings: Settings) -> Celery:
+    """The Celery application of a worker, with one task for each stage."""
+    signals.setup_logging.connect(_keep_logging, weak=False)
+    app = build_app(settings)
+    context = context_once(settings, holder_name())  # named after the parent of the pool: its death ends the leases
+
+    def do_stage(outbox_id: int) -> None:
+        run(context(), outbox_id)
+
+    for stage in Stage:
+        app.task(name=task_name(stage))(do_stage)
+    return app
+
+
+def _keep_logging(**_: object) -> None:
+    """Being connected is enough: Celery then leaves our logging as it is."""

@@ -1,0 +1,1 @@
+"""Data sets, augmentation, fit, evaluate, export to bundle."""
