@@ -77,7 +77,9 @@ class AnalysisSettings(_Section):
     )
     soft_limit_seconds: int = Field(240, ge=10, description="a stage that takes longer is stopped and tried again")
     lease_seconds: int = Field(45, ge=5, description="a stage whose worker died is taken up again after this time")
-    max_attempts: int = Field(12, ge=1, description="a delivery that failed this often goes to the dead letters")
+    max_attempts: int = Field(
+        100, ge=1, description="a delivery that failed this often (for about a day) goes to the dead letters"
+    )
 
 
 class SourceSettings(_Section):

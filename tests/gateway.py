@@ -81,7 +81,7 @@ class Gateway:
         """``kill -9`` of the supervisor and of all that it started, at once."""
         assert self.process is not None
         for pid in [self.process.pid, *descendants(self.process.pid)]:
-            _kill(pid)
+            kill(pid)
         self.process.wait(10)
 
     def kill_workers(self) -> int:
@@ -89,7 +89,7 @@ class Gateway:
         assert self.process is not None
         workers = [pid for pid in descendants(self.process.pid) if " worker " in command_line(pid)]
         for pid in workers:
-            _kill(pid)
+            kill(pid)
         return len(workers)
 
     def send(self, files: Sequence[Path], syntax: str = "1.2.840.10008.1.2.1") -> None:
@@ -184,7 +184,8 @@ def _parent(entry: Path) -> int:
         return -1
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """``kill -9``, if it still lives."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ from workers.models.arch import Frame
 from workers.models.instances import Instance
 from workers.models.numbering import Evidence, number_teeth
 
+_MARGIN_CEILING = 15.0  # a larger margin is no more certain
 _SAME = 0.04  # fraction of the rows (half of it along the columns) within which two looks mean one tooth
 
 
@@ -33,6 +34,10 @@ class NumberedTooth:
     fdi: int | None
     margin: float
     agreed: bool
+
+    def features(self) -> tuple[float, float, float, float]:
+        """What its certainty depends on: 1, margin up to a ceiling, how well it is seen, whether two looks agree."""
+        return 1.0, min(self.margin, _MARGIN_CEILING), self.instance.seen, float(self.agreed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,7 +30,6 @@ from workers.regions import Detection
 _MIRROR = np.array([*MIRRORED, CLASSES, CLASSES + 1, CLASSES + 2])
 _WIDEST, _TALLEST = 2.4, 1.6  # columns to rows; beyond it the first look gets black borders instead of distortion
 _LEAST_SEEN = 0.35  # less is not called a tooth
-MARGIN_CEILING = 15.0  # a larger margin is no more certain
 _FEWEST = 2  # teeth; fewer in the first look are no dentition, or none that a frame can be fitted to
 
 
@@ -95,7 +94,7 @@ class LoadedPanoramicTeeth:
     def analyze(self, image: Image) -> tuple[Detection, ...]:
         """The teeth of a panoramic by number, each number once; nothing where no dentition is seen."""
         look = self.see(image.pixels)
-        found = [self._detection(look, tooth, image.pixels.shape) for tooth in look.teeth]
+        found = [self.detection(look, tooth, image.pixels.shape) for tooth in look.teeth]
         return tuple(sorted((d for d in found if d is not None), key=lambda d: d.tooth or 0))
 
     def see(self, pixels: NDArray[np.float32]) -> Look:
@@ -113,7 +112,7 @@ class LoadedPanoramicTeeth:
         instances = [tooth for tooth in find_instances(output) if tooth.seen > _LEAST_SEEN]
         return number_look(frame, (output.shape[1], output.shape[2]), instances, before)
 
-    def _detection(self, look: Look, tooth: NumberedTooth, shape: tuple[int, ...]) -> Detection | None:
+    def detection(self, look: Look, tooth: NumberedTooth, shape: tuple[int, ...]) -> Detection | None:
         """In pixels of the image; None for what has no number or lies outside."""
         if tooth.fdi is None:
             return None
@@ -121,8 +120,7 @@ class LoadedPanoramicTeeth:
         placed = to_image(instance.soft, (instance.top, instance.left), look.grid, look.frame, (shape[0], shape[1]))
         if placed is None:
             return None
-        features = (1.0, min(tooth.margin, MARGIN_CEILING), instance.seen, float(tooth.agreed))
-        certainty = float(expit(np.dot(self._settings.certainty, features)))
+        certainty = float(expit(np.dot(self._settings.certainty, tooth.features())))
         flags = ("number-uncertain",) if certainty < self._settings.uncertain_below else ()
         return Detection("tooth", tooth.fdi, round(certainty, 3), *placed, flags)
 

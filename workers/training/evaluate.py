@@ -57,8 +57,8 @@ def evaluate(
     model = PanoramicTeeth(bundle).load("auto")
     scores, progress = list[ImageScore](), Progress()
     started = time.perf_counter()
-    count, cases = _cases(data, split, stress=stress)
-    for done, case in enumerate(cases, 1):
+    count, images = cases(data, split, stress=stress)
+    for done, case in enumerate(images, 1):
         image = Image(pixels=case.pixels, header=Dataset(), flipped_x=False, flipped_y=False, notes=())
         scores.append(score_image(model.analyze(image), truths_of(case.labels), case.group))
         progress.tell(f"{done} of {count} images, {time.perf_counter() - started:.0f} s")
@@ -80,7 +80,8 @@ def evaluate(
     return report
 
 
-def _cases(data: Path, split: str, *, stress: bool) -> tuple[int, Iterator[Case]]:
+def cases(data: Path, split: str, *, stress: bool) -> tuple[int, Iterator[Case]]:
+    """How many images a split has, and the images one by one."""
     change: Callable[[Case, int], Case] = _other if stress else lambda case, _: case
     if split == PHANTOM_SPLIT:
         return len(_PHANTOM_SEEDS), (change(_phantom(seed), seed) for seed in _PHANTOM_SEEDS)

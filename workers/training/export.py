@@ -28,6 +28,7 @@ _LICENSE = (
     "weights."
 )
 _USE = "Research and evaluation only; not for diagnosis. Results are unverified until a dentist has reviewed them."
+_CERTAINTY = [-4.0, 0.35, 3.0, 1.0]  # a start; workers.training.calibrate fits it
 _KERNEL = 4  # dimensions of a convolution's weights
 _LABELS = {"0": "background", **{str(index + 1): f"FDI {fdi}" for index, fdi in enumerate(FDI)}}
 
@@ -55,12 +56,13 @@ def export_bundle(weights: Path, plan: Plan, bundle: Path, version: str, metrics
     for folder in ("models", "configs", "docs"):
         (bundle / folder).mkdir(parents=True, exist_ok=True)
     (bundle / "models" / "model.pt").write_bytes(content)
-    _write(bundle / "configs" / "metadata.json", _metadata(plan, version, digest, metrics))
-    _write(bundle / "configs" / "inference.json", _inference(plan))
+    write_json(bundle / "configs" / "metadata.json", _metadata(plan, version, digest, metrics))
+    write_json(bundle / "configs" / "inference.json", _inference(plan))
     return digest
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Indented, with a newline at the end."""
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -75,7 +77,7 @@ def _inference(plan: Plan) -> dict[str, Any]:
         "canvas": list(plan.large),
         "mean": MEAN,
         "deviation": DEVIATION,
-        "certainty": list(plan.certainty),
+        "certainty": _CERTAINTY,
         "uncertain_below": 0.75,
     }
 

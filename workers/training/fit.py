@@ -19,6 +19,7 @@ from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
 from workers.networks.tooth_net import CLASSES, ToothNet
 from workers.training.augment import standardize
+from workers.training.calibrate import calibrate
 from workers.training.export import export_bundle
 from workers.training.losses import tooth_loss
 from workers.training.panoramics import Sample, load_samples, read_manifest
@@ -85,6 +86,7 @@ def train(
         net = _run(data, out, plan, log, start)
     save(net, out / "model.pt")
     export_bundle(out / "model.pt", plan, out / "teeth_panoramic", "0.0.0", {})
+    calibrate(data, out / "teeth_panoramic")
     return out / "model.pt"
 
 

@@ -136,33 +136,41 @@ def _mandible(rng: np.random.Generator, height: int, width: int) -> Plane:
     return bone
 
 
-def _necks(width: int, places: dict[int, Place], *, upper: bool) -> tuple[Plane, Plane] | None:
-    """Columns and row of the bone's edge along the necks of one jaw's teeth; None where no tooth stands."""
+def _necks(width: int, places: dict[int, Place], *, upper: bool) -> Plane | None:
+    """Row of the bone's edge at each column, along the necks of one jaw's teeth; None where no tooth stands."""
     teeth = sorted((p for p in places.values() if p.upper == upper), key=lambda p: p.x)
     if not teeth:
         return None
     columns = np.arange(width, dtype=np.float32)
     edge = [p.y + (-1 if upper else 1) * 1.12 * p.crown for p in teeth]
-    smooth = ndimage.gaussian_filter1d(np.interp(columns, [p.x for p in teeth], edge), width / 60)
-    return columns, smooth.astype(np.float32)
+    smooth: Plane = ndimage.gaussian_filter1d(np.interp(columns, [p.x for p in teeth], edge), width / 60)
+    return smooth.astype(np.float32)
 
 
 def _maxilla(height: int, width: int, places: dict[int, Place]) -> Plane:
     """1 where the upper alveolar bone is: from the palate down to the necks of the teeth that stand there."""
     necks = _necks(width, places, upper=True)
-    edge = necks[1] if necks else np.full(width, 0.45 * height, np.float32)
+    edge = necks if necks is not None else np.full(width, 0.45 * height, np.float32)
+    edge = _rise(edge, 0.30 * height, 0.27, 0.35)
     rows = np.arange(height)[:, None]
-    inside = (rows > 0.30 * height) & (rows < edge[None]) & (np.abs(np.arange(width) / width - 0.5) < 0.33)[None]  # noqa: PLR2004
+    inside = (rows > 0.30 * height) & (rows < edge[None])
     return inside.astype(np.float32)
 
 
 def _below_necks(height: int, width: int, places: dict[int, Place]) -> Plane:
     """0 above the necks of the lower teeth, between the rami; else 1."""
     necks = _necks(width, places, upper=False)
-    edge = necks[1] if necks else np.full(width, 0.68 * height, np.float32)
-    between = np.abs(np.arange(width) / width - 0.5) < 0.29  # noqa: PLR2004 - the rami begin there
-    above = (np.arange(height)[:, None] < edge[None]) & between[None]
-    return 1 - above.astype(np.float32)
+    edge = necks if necks is not None else np.full(width, 0.68 * height, np.float32)
+    edge = _rise(edge, 0.0, 0.25, 0.345)
+    return (np.arange(height)[:, None] >= edge[None]).astype(np.float32)
+
+
+def _rise(edge: Plane, to: float, begin: float, end: float) -> Plane:
+    """Let an edge over the columns curve to another row between two distances from the midline (fractions)."""
+    away = np.abs(np.arange(len(edge)) / len(edge) - 0.5)
+    share = np.clip((away - begin) / (end - begin), 0, 1) ** 2
+    risen: Plane = (edge * (1 - share) + to * share).astype(np.float32)
+    return risen
 
 
 def _trabeculae(rng: np.random.Generator, height: int, width: int) -> Plane:

@@ -21,4 +21,3 @@ class Plan:
     features: int = 32
     res_units: int = 2
     threads: int = 1
-    certainty: tuple[float, float, float, float] = (-4.0, 0.35, 3.0, 1.0)  # of the bundle; fitted after training

@@ -32,6 +32,7 @@ class ImageScore:
         detected: matched regardless of numbers; each tooth at most once.
         numbered_right: of those matched, the ones with the right number.
         wrong_side, wrong_jaw: of those matched with a wrong number, the ones in a wrong quadrant half.
+        calibration: sum over found teeth of certainty, and of its squared distance from right (1) or wrong (0).
         flagged, flagged_right: of those matched, numbers called uncertain, and how many of these were right.
         duplicates: numbers given more than once.
         dice: of every labelled tooth with the found one of its number, 0 where there is none.
@@ -49,6 +50,7 @@ class ImageScore:
     flagged: int
     flagged_right: int
     duplicates: int
+    calibration: tuple[float, float]
     dice: list[float] = field(default_factory=list)
     dice_matched: list[float] = field(default_factory=list)
 
@@ -90,9 +92,16 @@ def score_image(found: Sequence[Detection], truths: Sequence[Truth], group: str)
         flagged=len(flagged),
         flagged_right=sum(flagged),
         duplicates=len(found) - len(by_number),
+        calibration=_calibration(found, right_teeth(found, truths)),
         dice=dice,
         dice_matched=dice_matched,
     )
+
+
+def right_teeth(found: Sequence[Detection], truths: Sequence[Truth]) -> list[bool]:
+    """For each found tooth whether it has the right number and enough overlap."""
+    boxes = {truth.tooth: truth.box for truth in truths}
+    return [d.tooth in boxes and bool(_iou([d.box], [boxes[d.tooth]])[0, 0] >= IOU) for d in found]
 
 
 def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
@@ -117,6 +126,8 @@ def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
         "wrong_jaw_among_matched": _ratio(total["wrong_jaw"], total["detected"]),
         "dice_all": float(np.mean(dice)) if dice else 0.0,
         "dice_matched": float(np.mean(matched)) if matched else 0.0,
+        "mean_certainty": _ratio(sum(s.calibration[0] for s in scores), total["found"]),
+        "brier": _ratio(sum(s.calibration[1] for s in scores), total["found"]),
         "duplicates": sum(s.duplicates for s in scores),
         "images_all_right": _ratio(sum(s.right == s.true == s.found for s in scores), len(scores)),
         "flagged_uncertain": _ratio(flagged, total["detected"]),
@@ -137,6 +148,11 @@ def f1_interval(scores: Sequence[ImageScore], seed: int = 0) -> tuple[float, flo
     sums = counts[draws].sum(1)
     low, high = np.percentile(sums[:, 0] / np.maximum(sums[:, 1], 1), (2.5, 97.5))
     return round(float(low), 4), round(float(high), 4)
+
+
+def _calibration(found: Sequence[Detection], right: Sequence[bool]) -> tuple[float, float]:
+    sure = sum(d.certainty for d in found)
+    return sure, sum((d.certainty - ok) ** 2 for d, ok in zip(found, right, strict=True))
 
 
 def _ratio(part: float, whole: float) -> float:
