@@ -64,14 +64,14 @@ def test_a_task_that_kills_its_worker_is_buried(tmp_path: Path) -> None:
         study_uid = send(running, tmp_path, "poison")
         for attempt in (1, 2):
             deadline = time.monotonic() + 60
-            while (step := wait_until(running, study_uid, "analyze", "running"))["attempts"] < attempt:
+            while wait_until(running, study_uid, "analyze", "running")["attempts"] < attempt:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             for pid in pool_of(running, "analyze"):
                 kill(pid)
             time.sleep(0.2)
         buried = wait_until(running, study_uid, "analyze", "dead")
-        assert "vanished 2 times" in buried["message"], step
+        assert "vanished 2 times" in buried["message"]
         send(running, tmp_path, "next")
         running.wait_for(1, ("delivered",))
 
