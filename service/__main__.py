@@ -94,7 +94,8 @@ def evaluate(_settings: Settings, options: Namespace, _stop: threading.Event) ->
     """Measure a model on labelled images, through the same code that analyzes studies."""
     from workers.training.evaluate import evaluate as run  # noqa: PLC0415 - see the module's docstring
 
-    report = run(options.task, options.data_folder, options.out, split=options.split, bundle=options.bundle)
+    given = {"split": options.split, "bundle": options.bundle, "stress": options.stress}
+    report = run(options.task, options.data_folder, options.out, **given)
     logging.getLogger(__name__).debug("report %s", json.dumps(report))
     return 0
 
@@ -160,7 +161,9 @@ def _add_training(parser: ArgumentParser, name: str, run: Command) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
     parser.set_defaults(data=None, run=run)
     if name == "evaluate":
-        parser.add_argument("--split", default="val", help="part of the manifest, default val")
+        parser.add_argument("--split", default="val", help="part of the manifest, default val; or phantom")
+        stress = "crop, stretch and re-tone each image as another scanner might"
+        parser.add_argument("--stress", action="store_true", help=stress)
         parser.add_argument("--bundle", type=Path, help="a bundle folder, default the one in the package")
     else:
         parser.add_argument("--minutes", type=float, default=60.0, help="time budget, default 60")

@@ -54,6 +54,7 @@ def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
 def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> int:
     """The DICOM listener."""
     services = _ready_services(settings)
+    services.storage.sweep()
     listener = Listener(settings.listener, settings.source, _intake(services))
     listener.start()
     stop.wait()

@@ -39,7 +39,7 @@ class BrokerSettings(_Section):
 class StorageSettings(_Section):
     """Where instances and results are kept."""
 
-    url: str = Field("file:///var/lib/dentgate", description="file:///folder")
+    url: str = Field("file:///var/lib/dentgate", description="file:///folder, or s3://bucket/prefix (extra `s3`)")
     reserve_mb: int = Field(
         512, ge=0, description="refuse new instances (A700H, HTTP 507) when less than this many MB is free"
     )

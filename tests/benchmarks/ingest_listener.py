@@ -12,7 +12,7 @@ from service.db.studies import record_instances, touch_studies
 from service.listener.intake import Intake
 from service.listener.scp import Listener
 from service.settings import ListenerSettings
-from service.storage import FolderStorage
+from service.storage.folder import FolderStorage
 
 
 def main(folder: Path) -> None:

@@ -1,20 +1,44 @@
 """Every storage keeps its promises: named only when durable, nothing half written, full means refused."""
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.domain.errors import ConfigurationError, OutOfResources
-from service.storage import FolderStorage, Storage, get, open_storage, put
+from service.storage import Storage, get, open_storage, put
+from service.storage.folder import FolderStorage
+from service.storage.s3 import S3Storage
+from tests.builders import uid_of
 
 
-@pytest.fixture(params=["file"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[str]:
+    """Address of an S3 server on loopback (moto's, over real HTTP)."""
+    moto = pytest.importorskip("moto.server", reason="moto is not installed, so there is no S3 server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture(params=["file", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """An empty storage of every kind."""
-    assert request.param == "file"
-    return open_storage((tmp_path / "kept").as_uri(), reserve_mb=0)
+    if request.param == "file":
+        return open_storage((tmp_path / "kept").as_uri(), reserve_mb=0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("object_store"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    opened = open_storage(f"s3://dentgate-{uid_of(request.node.name)[-9:]}/prefix", reserve_mb=0)
+    assert isinstance(opened, S3Storage)
+    opened.client.create_bucket(Bucket=opened.bucket)
+    return opened
 
 
 @pytest.fixture
@@ -61,11 +85,31 @@ def test_the_digest_covers_what_is_asked(storage: Storage) -> None:
     plain.discard()
 
 
+def test_a_check_leaves_nothing(storage: Storage) -> None:
+    """The site check writes, and removes what it wrote; nothing waits to be swept."""
+    storage.check()
+    with pytest.raises(FileNotFoundError):
+        storage.open("check/probe")
+    assert storage.sweep() == 0
+
+
+def test_a_bucket_that_is_not_there_is_named(storage: Storage) -> None:
+    """A wrong bucket is a wrong setting, and what was to be stored is refused, not lost."""
+    if not isinstance(storage, S3Storage):
+        pytest.skip("folders have no buckets")
+    storage.bucket = "elsewhere"
+    with pytest.raises(ConfigurationError, match="elsewhere"):
+        storage.check()
+    with pytest.raises(OutOfResources, match="send again"):
+        put(storage, "results/x", b"x")
+
+
 def test_the_reserve_is_kept(tmp_path: Path) -> None:
     """With less than the reserve free, a new file is refused before a byte is taken."""
     storage = FolderStorage(tmp_path, reserve_bytes=1 << 60)
     with pytest.raises(OutOfResources, match="free some space"):
         storage.create()
+    assert put(storage, "results/small", b"x").size == 1, "results of what was accepted still find room"
 
 
 def test_a_full_disk_is_out_of_resources(tiny: FolderStorage) -> None:

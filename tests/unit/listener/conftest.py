@@ -10,7 +10,7 @@ from service.domain.study import ReceivedInstance, Recorded
 from service.listener.intake import Intake
 from service.listener.scp import Listener
 from service.settings import ListenerSettings, SourceSettings
-from service.storage import FolderStorage
+from service.storage.folder import FolderStorage
 from tests.unit.listener.raw_scu import data_set_bytes
 
 

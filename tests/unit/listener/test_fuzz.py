@@ -12,7 +12,7 @@ from service.listener.command import parse_command
 from service.listener.dataset import outline
 from service.listener.intake import Intake
 from service.listener.wire import Malformed
-from service.storage import FolderStorage
+from service.storage.folder import FolderStorage
 from tests.unit.listener.conftest import Gateway, Ledger
 from tests.unit.listener.raw_scu import (
     BIG_ENDIAN,

@@ -19,7 +19,7 @@ from service.domain.errors import NotMatching, NotUnderstood, OutOfResources
 from service.domain.study import ReceivedInstance, Recorded
 from service.listener.commit import GroupCommit
 from service.listener.intake import Intake
-from service.storage import FolderStorage
+from service.storage.folder import FolderStorage
 from tests import builders
 from tests.unit.listener.conftest import Gateway, Ledger, Start
 from tests.unit.listener.raw_scu import BIG_ENDIAN, EXPLICIT, IMPLICIT, RawScu, data_set_bytes, encode, image, part10

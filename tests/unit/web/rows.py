@@ -24,7 +24,8 @@ from service.domain.finding import Analysis
 from service.domain.job import Stage, State
 from service.listener.intake import Intake
 from service.settings import Settings
-from service.storage import FolderStorage, put
+from service.storage import put
+from service.storage.folder import FolderStorage
 from service.web.app import ReadinessItem, WebServices, create_app
 
 

@@ -1,0 +1,122 @@
+"""``s3://bucket/prefix`` - an object store. Address and credentials are those boto3 finds (AWS_ENDPOINT_URL and so on).
+
+Bytes are spooled to the local disk while they arrive, because their name is known only at the end; the store's answer
+to the upload, with the checksum it verified, is what makes them durable.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from service import clock
+from service.domain.errors import ConfigurationError, OutOfResources
+from service.storage.spool import Spool, Stored, require_room, sweep_folder
+
+_IN_MEMORY = 32 << 20  # bytes; larger objects are read through a temporary file
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+
+
+class S3Storage:
+    """A bucket and a prefix in it."""
+
+    def __init__(self, bucket: str, prefix: str, reserve_bytes: int) -> None:
+        """Connect lazily; the spool lies in this machine's folder for temporary files."""
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.reserve_bytes = reserve_bytes
+        self.spool = Path(tempfile.gettempdir()) / "dentgate-spool"
+        self.spool.mkdir(mode=0o700, exist_ok=True)
+        retries = {"max_attempts": 3, "mode": "standard"}
+        self.client: Any = boto3.client("s3", config=Config(connect_timeout=5, read_timeout=60, retries=retries))
+
+    @classmethod
+    def from_url(cls, url: str, reserve_mb: int) -> Self:
+        """``s3://bucket/prefix``."""
+        parts = urlsplit(url)
+        if not parts.netloc:
+            message = f"storage.url {url!r} names no bucket; write s3://bucket/prefix"
+            raise ConfigurationError(message)
+        return cls(parts.netloc, parts.path.strip("/"), reserve_mb * 1024 * 1024)
+
+    def create(self, *, reserve: bool = True) -> "S3Incoming":
+        """See Storage; the reserve is that of the spool's disk."""
+        if reserve:
+            require_room(self.free_bytes(), self.reserve_bytes)
+        return S3Incoming(self, Spool(self.spool / clock.token()))
+
+    def open(self, key: str) -> BinaryIO:
+        """See Storage."""
+        file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+        try:
+            body = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"]
+            shutil.copyfileobj(body, file)
+        except ClientError as error:
+            file.close()
+            if error.response["Error"]["Code"] in _MISSING:
+                raise FileNotFoundError(key) from None
+            raise OSError(_what(error)) from None
+        except BotoCoreError as error:
+            file.close()
+            raise OSError(_what(error)) from None
+        file.seek(0)
+        return file  # type: ignore[return-value]  # a file in all that is used of it
+
+    def free_bytes(self) -> int:
+        """Room left in the spool; an object store has no end."""
+        return shutil.disk_usage(self.spool).free
+
+    def check(self) -> None:
+        """See Storage."""
+        try:
+            incoming = self.create(reserve=False)
+            incoming.write(b"dentgate")
+            incoming.commit("check/probe")
+            self.client.delete_object(Bucket=self.bucket, Key=f"{self.prefix}check/probe")
+        except (OutOfResources, ClientError, BotoCoreError) as error:
+            message = f"bucket {self.bucket}: {_what(error)}; look at address, credentials and permissions"
+            raise ConfigurationError(message) from None
+
+    def sweep(self) -> int:
+        """See Storage."""
+        return sweep_folder(self.spool)
+
+
+class S3Incoming:
+    """A spooled file that is uploaded on commit."""
+
+    def __init__(self, storage: S3Storage, spool: Spool) -> None:
+        """Write into ``spool``."""
+        self._storage = storage
+        self._spool = spool
+        self.write = spool.write
+        self.reader = spool.reader
+        self.digest = spool.digest
+        self.discard = spool.discard
+
+    def commit(self, key: str) -> Stored:
+        """See Incoming; a store that does not answer is OutOfResources, so that the sender tries again."""
+        storage = self._storage
+        try:
+            storage.client.upload_file(
+                str(self._spool.path),
+                storage.bucket,
+                storage.prefix + key,
+                ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+            )
+        except (BotoCoreError, ClientError, boto3.exceptions.S3UploadFailedError) as error:
+            message = f"object store: {_what(error)}; send again"
+            raise OutOfResources(message) from None
+        stored = Stored(key, self._spool.digest(), self._spool.size)
+        self._spool.discard()
+        return stored
+
+
+def _what(error: Exception) -> str:
+    """The store's own code, or the kind of trouble; never its text, which may hold keys."""
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__
