@@ -1,9 +1,9 @@
-"""How Alembic reaches the database: always the URL it is given by ``dentgate migrate``, never one of its own."""
+"""How Alembic reaches the database: by the connection it is given by ``dentgate migrate``, never one of its own."""
 
 from typing import Literal
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, text
 
 from service.db.tables import Base, UtcDateTime
 
@@ -16,21 +16,21 @@ def _render(kind: str, item: object, _context: object) -> str | Literal[False]:
 
 
 def run() -> None:
-    """Apply migrations in one transaction; PostgreSQL waits for its turn with an advisory lock."""
-    engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "")
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_ID})"))
-        context.configure(
-            connection=connection,
-            target_metadata=Base.metadata,
-            render_as_batch=connection.dialect.name == "sqlite",
-            compare_type=True,
-            render_item=_render,
-        )
+    """Apply migrations in the transaction that ``service.db.migrate`` began: all of them or none, on SQLite too."""
+    connection: Connection = context.config.attributes["connection"]
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_ID})"))
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=connection.dialect.name == "sqlite",
+        compare_type=True,
+        render_item=_render,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
         context.run_migrations()
-    engine.dispose()
 
 
 run()

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from service.broker import Broker
 from service.db.engine import Database
@@ -57,4 +58,4 @@ def build(settings: Settings) -> Services:
 def data_folder(settings: Settings) -> Path:
     """A folder of this machine for sockets: the storage if that is a folder, else the working folder."""
     url = settings.storage.url
-    return Path(url.removeprefix("file://")) if url.startswith("file://") else Path.cwd()
+    return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else Path.cwd()

@@ -4,16 +4,18 @@
 """
 
 import contextlib
+import hashlib
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from service.domain.errors import ConfigurationError, Transient
 from service.domain.job import Stage
@@ -67,20 +69,31 @@ class Broker:
 
     def ring(self, stage: Stage, outbox_id: int) -> None:
         """Ask a worker to look at an outbox row. Raises Transient without an answer; the relay asks again."""
-        try:
+        with _answering():
             self._app.send_task(task_name(stage), args=[outbox_id], queue=stage.value, retry=False)
-        except (OperationalError, redis.RedisError, OSError) as error:
-            message = f"broker does not answer: {type(error).__name__}; is it running, is broker.url right?"
-            raise Transient(message) from None
+
+    def waiting(self, stage: Stage) -> int:
+        """Bells of a stage that no worker has taken yet. Raises Transient when the broker does not answer."""
+        with _answering(), self._app.pool.acquire(block=True, timeout=5) as connection:
+            try:
+                return int(connection.default_channel.queue_declare(stage.value, passive=True).message_count)
+            except ChannelError:
+                return 0  # an empty queue does not exist
 
     def check(self) -> None:
         """Raises Transient when the broker does not answer."""
-        try:
-            with self._app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, timeout=5)
-        except (OperationalError, redis.RedisError, OSError) as error:
-            message = f"broker does not answer: {type(error).__name__}; is it running, is broker.url right?"
-            raise Transient(message) from None
+        with _answering(), self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Turns silence of the broker into Transient."""
+    try:
+        yield
+    except (OperationalError, redis.RedisError, OSError) as error:
+        message = f"broker does not answer: {type(error).__name__}; is it running, is broker.url right?"
+        raise Transient(message) from None
 
 
 class EmbeddedBroker:
@@ -89,10 +102,10 @@ class EmbeddedBroker:
     def __init__(self, folder: Path) -> None:
         """Choose the socket. Nothing is started yet."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if len(bytes(folder.resolve() / "broker.sock")) > SOCKET_PATH_LIMIT:
-            self._temporary = tempfile.TemporaryDirectory(prefix="dentgate-")
-            folder = Path(self._temporary.name)
+            digest = hashlib.sha256(bytes(folder.resolve())).hexdigest()[:16]  # the same after a crash
+            folder = Path(tempfile.gettempdir()) / f"dentgate-{digest}"
+            folder.mkdir(mode=0o700, exist_ok=True)
         self._socket = folder.resolve() / "broker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -153,8 +166,6 @@ class EmbeddedBroker:
                 self._process.kill()
                 self._process.wait()
         self._socket.unlink(missing_ok=True)
-        if self._temporary is not None:
-            self._temporary.cleanup()
 
 
 def server_binary() -> str:

@@ -1,11 +1,14 @@
 """What the ``dentgate`` commands of the service do; those that need the workers are in ``__main__``."""
 
+import fcntl
 import os
 import socket
 import threading
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from sqlalchemy import select
@@ -35,19 +38,21 @@ def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
     """Everything on this machine until told to stop."""
     _require_free_port("listener", settings.listener.host, settings.listener.port)
     _require_free_port("web", settings.web.host, settings.web.port)
-    db = Database(settings.database.url)
-    migrate(db)
-    outbox.release_orphans(db)
-    db.close()
-    broker = EmbeddedBroker(bootstrap.data_folder(settings) / "run") if settings.broker.url == "embedded" else None
-    if broker is not None:
-        broker.start()
-    try:
-        url = settings.broker.url if broker is None else broker.url
-        Supervisor(_children(options, url)).run(stop, each_round=None if broker is None else broker.keep_running)
-    finally:
+    run_folder = bootstrap.data_folder(settings) / "run"
+    with _locked(run_folder):
+        db = Database(settings.database.url)
+        migrate(db)
+        outbox.release_orphans(db)
+        db.close()
+        broker = EmbeddedBroker(run_folder) if settings.broker.url == "embedded" else None
         if broker is not None:
-            broker.stop()
+            broker.start()
+        try:
+            url = settings.broker.url if broker is None else broker.url
+            Supervisor(_children(options, url)).run(stop, each_round=None if broker is None else broker.keep_running)
+        finally:
+            if broker is not None:
+                broker.stop()
     return 0
 
 
@@ -181,6 +186,24 @@ def _children(options: Namespace, broker_url: str) -> list[Child]:
         "worker-deliver": ["worker", "--queues", carry, "--concurrency", "2"],
     }
     return [Child(name, command_of(*command, *shared), environment) for name, command in commands.items()]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone on this folder: two of us would end each other's broker. The lock ends with the process, in any case."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        message = f"data folder {folder.parent}: {error.strerror}; create it or give --data a writable one"
+        raise ConfigurationError(message) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            message = f"another `dentgate up` works on {folder.parent}; stop it, or give this one another --data"
+            raise ConfigurationError(message) from None
+        yield
 
 
 def _require_free_port(section: str, host: str, port: int) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.broker import Broker
 from service.db.engine import Database
-from service.db.outbox import ring_due
+from service.db.outbox import AT_ONCE, ring_due
 from service.db.studies import close_quiet_studies
 from service.domain.errors import Transient
+from service.domain.job import Stage
 
 _LOG = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
@@ -33,7 +34,12 @@ class Relay:
         closed = close_quiet_studies(self._db, self._quiet_seconds)
         if closed:
             _LOG.info("closed %d quiet studies", closed)
-        due = ring_due(self._db)
+        return sum(self._ring(stage) for stage in Stage)
+
+    def _ring(self, stage: Stage) -> int:
+        """Ring for a stage, but keep its queue short: a bell that lies in it is as good as ten."""
+        room = AT_ONCE - self._broker.waiting(stage)
+        due = ring_due(self._db, stage, room) if room > 0 else []
         for row in due:
             self._broker.ring(row.stage, row.outbox_id)
         return len(due)

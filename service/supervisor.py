@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from service.domain.errors import DentgateError
+
 _LOG = logging.getLogger(__name__)
 CALM_SECONDS = 10.0  # a process that lived this long may be started again at once
 LONGEST_DELAY_SECONDS = 30.0
 STOP_SECONDS = 20.0
+TROUBLE_SECONDS = 2.0
 
 
 class Child:
@@ -73,10 +76,14 @@ class Supervisor:
         """Until ``stop`` is set; then all children are stopped. ``each_round`` looks after what is not a child."""
         try:
             while not stop.is_set():
-                if each_round is not None:
-                    each_round()
-                for child in self._children:
-                    child.keep_running()
+                try:
+                    if each_round is not None:
+                        each_round()
+                    for child in self._children:
+                        child.keep_running()
+                except (DentgateError, OSError) as trouble:  # one failed start must not take the others down
+                    _LOG.warning("could not start a process: %s; trying again", trouble)
+                    stop.wait(TROUBLE_SECONDS)
                 stop.wait(0.2)
         finally:
             for child in self._children:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from service.db import jobs, outbox
 from service.db.jobs import StageEnd, Work
 from service.db.outbox import Claim
-from service.domain.errors import ConfigurationError, Declined, Held, Permanent, Refused, Transient
+from service.domain.errors import ConfigurationError, Declined, DentgateError, Held, Permanent, Refused, Transient
 from service.domain.job import Outcome, Stage
 from workers.app import Context, hard_limit_seconds
 from workers.stages import analyze, deliver, report
@@ -64,7 +64,6 @@ def _do(context: Context, taken: Claim) -> StageEnd:
 def _failed(context: Context, taken: Claim, error: Exception) -> None:
     """Turn an error into what becomes of the row; the database being away leaves it to the lease."""
     db = context.services.db
-    limit = context.services.settings.analysis.max_attempts
     _LOG.warning("%s of job %d failed: %s", taken.stage, taken.job_id, type(error).__name__)
     try:
         match error:
@@ -72,16 +71,30 @@ def _failed(context: Context, taken: Claim, error: Exception) -> None:
                 outbox.hold(db, taken, str(error))
             case Permanent() | ConfigurationError():
                 outbox.bury(db, taken, str(error))
-            case Transient() | Refused() if taken.attempt < limit:
-                outbox.postpone(db, taken, str(error), getattr(error, "retry_after", None))
-            case Transient() | Refused():
-                outbox.bury(db, taken, f"given up after {taken.attempt} attempts: {error}")
-            case _ if taken.attempt < UNEXPECTED_LIMIT:
-                outbox.postpone(db, taken, _unexpected(error))
+            case Transient() | Refused() | OSError() | OperationalError():
+                delay = getattr(error, "retry_after", None)
+                _postpone(context, taken, _words(error), context.services.settings.analysis.max_attempts, delay)
             case _:
-                outbox.bury(db, taken, _unexpected(error))
+                _postpone(context, taken, _unexpected(error), UNEXPECTED_LIMIT)
     except SQLAlchemyError as trouble:
         _LOG.warning("database is away (%s); the lease will bring the row back", type(trouble).__name__)
+
+
+def _postpone(context: Context, taken: Claim, message: str, limit: int, delay: float | None = None) -> None:
+    """Later, or never if it failed that often."""
+    if taken.attempt < limit:
+        outbox.postpone(context.services.db, taken, message, delay)
+    else:
+        outbox.bury(context.services.db, taken, f"given up after {taken.attempt} attempts: {message}")
+
+
+def _words(error: Exception) -> str:
+    """What happened, in words without patient data: our own, or the kind of trouble of disk or database."""
+    if isinstance(error, DentgateError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"storage or network: {error.strerror or type(error).__name__}"
+    return f"database: {type(error).__name__}"
 
 
 def _unexpected(error: Exception) -> str:

@@ -36,6 +36,9 @@ def analyze(context: Context, _taken: Claim, work: Work) -> StageEnd:
     Raises:
         Declined: no model accepts any image; the reasons of all.
     """
+    if not work.instances:
+        message = "every object of the study carries a SOP Instance UID under which another object was received before"
+        raise Declined(message)
     artifacts: list[StoredArtifact] = []
     reasons: list[str] = []
     for instance in work.instances:
@@ -74,7 +77,7 @@ def deliver(context: Context, taken: Claim, work: Work) -> StageEnd:
 def _analyze_instance(
     context: Context, work: Work, instance: StoredInstance, reasons: list[str]
 ) -> list[StoredArtifact]:
-    with context.services.storage.open(instance.storage_key) as file:
+    with _instance(context, instance.storage_key) as file:
         header = _header(file)
         model = _choose(header, reasons)
         kept = _kept(context, work, instance, model)
@@ -104,6 +107,14 @@ def _analyze_instance(
     ]
 
 
+def _instance(context: Context, key: str) -> BinaryIO:
+    try:
+        return context.services.storage.open(key)
+    except FileNotFoundError:
+        message = f"an instance has vanished from storage: {key}"
+        raise Permanent(message) from None
+
+
 def _header(file: BinaryIO) -> Dataset:
     try:
         return pydicom.dcmread(file, stop_before_pixels=True)
@@ -130,7 +141,10 @@ def _kept(context: Context, work: Work, instance: StoredInstance, model: Model |
     analyses = [stored for stored in earlier if stored.kind == ANALYSIS]
     if model is None or not analyses:
         return []
-    analysis = Analysis.from_json(_checked(context, analyses[0]))
+    try:
+        analysis = Analysis.from_json(_checked(context, analyses[0]))
+    except Permanent:
+        return []  # it vanished or was altered: analyze anew
     if analysis.algorithm != context.load(model).algorithm:
         return []
     return [analyses[0], *[stored for stored in earlier if stored.kind == PREVIEW][:1]]
@@ -165,6 +179,6 @@ def _subject(context: Context, work: Work) -> Subject:
     keys = {instance.sop_instance_uid: instance.storage_key for instance in work.instances}
     sources = []
     for analysis in _analyses(context, work):
-        with context.services.storage.open(keys[analysis.sop_instance_uid]) as file:
+        with _instance(context, keys[analysis.sop_instance_uid]) as file:
             sources.append(Source(_header(file), analysis))
     return Subject(work.study_instance_uid, work.revision, sources)

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from service.db.engine import Database
+from service.db.engine import Database, unreachable
 from service.domain.errors import ConfigurationError
 
 FOLDER = Path(__file__).resolve().parents[2] / "migrations"
@@ -22,38 +22,40 @@ def migrate(db: Database) -> str:
         ConfigurationError: the database cannot be reached or refuses; one line with cause and mend.
     """
     try:
-        with db.engine.connect():
-            pass  # creates the SQLite file in WAL mode before Alembic opens it
-        command.upgrade(_config(db), "head")
+        with db.connection() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     except OperationalError as error:
-        message = f"database: {type(error.orig).__name__}; is it running, is database.url right?"
-        raise ConfigurationError(message) from None
+        raise ConfigurationError(unreachable(error)) from None
     except SQLAlchemyError as error:
         message = f"migration failed: {type(error).__name__}; restore the backup or ask for help with this version"
         raise ConfigurationError(message) from error
-    return head(db)
+    return head()
 
 
-def head(db: Database) -> str:
+def head() -> str:
     """The newest revision this version of Dentgate knows."""
-    return ScriptDirectory.from_config(_config(db)).get_current_head() or ""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def current(db: Database) -> str:
-    """The revision the database is at, empty if it was never migrated."""
-    with db.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+    """The revision the database is at, empty if it was never migrated. Raises ConfigurationError when it is away."""
+    try:
+        with db.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision() or ""
+    except OperationalError as error:
+        raise ConfigurationError(unreachable(error)) from None
 
 
 def require_current(db: Database) -> None:
     """Raises ConfigurationError when the database is not at the newest revision."""
-    if current(db) != head(db):
+    if current(db) != head():
         message = "the database is not up to date; run `dentgate migrate` first"
         raise ConfigurationError(message)
 
 
-def _config(db: Database) -> Config:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", os.fspath(FOLDER).replace("%", "%%"))
-    config.set_main_option("sqlalchemy.url", db.url.replace("%", "%%"))
     return config

@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, and_, case, or_, select, update
@@ -20,8 +21,11 @@ from service.domain.job import Stage
 
 RING_AGAIN_SECONDS = 20.0  # a bell that nobody answered is rung again after this time
 LOST_LIMIT = 2  # a task that made two workers vanish is not tried a third time
+ORPHANED_LIMIT = 5  # nor one that was at work each time when the whole machine or process group went down
+AT_ONCE = 200  # rows rung for in one go
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 900.0
+LONGEST_WISH_SECONDS = 3600.0  # a peer that asks for more (a maintenance page) is asked again after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +49,30 @@ class Due:
     stage: Stage
 
 
-def ring_due(db: Database) -> list[Due]:
-    """Rows whose time has come and that nobody holds; each is noted as rung, so that it is not rung every second."""
+def ring_due(db: Database, stage: Stage, most: int = AT_ONCE) -> list[Due]:
+    """Rows of a stage whose time has come and that nobody holds, the oldest first, ``most`` at the most.
+
+    Each is noted as rung, so that it is not rung for every second.
+    """
     now = clock.now()
     again = now - timedelta(seconds=RING_AGAIN_SECONDS)
+    due = and_(Outbox.stage == stage, _free(now), or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again))
     with db.session() as session:
-        ids = session.scalars(
-            select(Outbox.id).where(_free(now), or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again))
-        ).all()
+        ids = session.scalars(select(Outbox.id).where(due).order_by(Outbox.id).limit(most)).all()
     if not ids:
         return []
     with db.begin() as session:
-        rows = session.execute(
-            update(Outbox)
-            .where(Outbox.id.in_(ids), _free(now), or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again))
-            .values(rung_at=now)
-            .returning(Outbox.id, Outbox.stage)
-        ).all()
-    return [Due(row.id, Stage(row.stage)) for row in sorted(rows)]
+        rung = session.scalars(update(Outbox).where(Outbox.id.in_(ids), due).values(rung_at=now).returning(Outbox.id))
+        return [Due(outbox_id, stage) for outbox_id in sorted(rung)]
 
 
 def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None = None) -> Claim | None:
     """Take a row; None if it is done, held by somebody, not yet due, or has made too many workers vanish."""
     now = clock.now()
     lease = f"{holder or holder_name()}/{clock.token()}"
+    with db.session() as session:  # a stale bell must not cost a write transaction
+        if session.scalars(select(Outbox.id).where(Outbox.id == outbox_id, _free(now))).one_or_none() is None:
+            return None
     with db.begin() as session:
         row = session.execute(
             update(Outbox)
@@ -80,13 +84,14 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
                 lease_until=now + timedelta(seconds=lease_seconds),
                 started_at=now,
             )
-            .returning(Outbox.job_id, Outbox.stage, Outbox.destination, Outbox.attempts, Outbox.lost)
+            .returning(Outbox.job_id, Outbox.stage, Outbox.destination, Outbox.attempts, Outbox.lost, Outbox.orphaned)
         ).one_or_none()
         if row is None:
             return None
         taken = Claim(outbox_id, row.job_id, Stage(row.stage), row.destination, row.attempts, lease, now)
-        if row.lost >= LOST_LIMIT:
-            message = f"the worker vanished {row.lost} times during this stage (killed, out of memory or time limit)"
+        if row.lost >= LOST_LIMIT or row.orphaned >= ORPHANED_LIMIT:
+            times = row.lost + row.orphaned
+            message = f"the worker vanished {times} times during this stage (killed, out of memory or time limit)"
             _end(session, taken, dead_at=now, message=message)
             return None
         return taken
@@ -107,7 +112,7 @@ def finish(session: Session, taken: Claim, message: str = "") -> bool:
 
 def postpone(db: Database, taken: Claim, message: str, delay: float | None = None) -> None:
     """Give the row back for later: back-off doubles with every attempt, with jitter, unless the peer named a time."""
-    seconds = backoff_seconds(taken.attempt) if delay is None else delay
+    seconds = backoff_seconds(taken.attempt) if delay is None else min(delay, LONGEST_WISH_SECONDS)
     with db.begin() as session:
         _end(session, taken, not_before=clock.now() + timedelta(seconds=seconds), rung_at=None, message=message)
 
@@ -125,35 +130,41 @@ def hold(db: Database, taken: Claim, message: str) -> None:
 
 
 def retry(db: Database, job_id: int) -> int:
-    """Make the dead and held rows of a job due again; the number of rows. Safe to press twice."""
+    """Make the dead, held and postponed rows of a job due now; the number of rows. Safe to press twice."""
     return _retry(db, Outbox.job_id == job_id)
 
 
 def retry_all(db: Database) -> int:
-    """Make all dead and held rows due again; the number of rows."""
+    """Make all dead, held and postponed rows due now; the number of rows."""
     return _retry(db, Outbox.id > 0)
 
 
 def release_orphans(db: Database) -> int:
     """Give back what dead processes of this machine held, without waiting for the lease; the number of rows.
 
-    This is for a machine that was switched off or a process group that was killed: the work did not kill its worker,
-    so it is not counted as lost.
+    This is for a machine that was switched off or a process group that was killed: most likely the work did not kill
+    its worker, so it is counted apart from lost ones.
     """
-    prefix = f"{platform.node()}/"
+    prefix = f"{_machine()}/"
     with db.session() as session:
         rows = session.execute(select(Outbox.id, Outbox.lease).where(Outbox.lease.startswith(prefix, autoescape=True)))
-        orphans = [row for row in rows if not _alive(row.lease)]
+        orphans = [row for row in rows if not _lives(row.lease)]
     with db.begin() as session:
         return sum(
-            _rows(session, update(Outbox).where(Outbox.id == row.id, Outbox.lease == row.lease).values(**_RELEASED))
+            _rows(
+                session,
+                update(Outbox)
+                .where(Outbox.id == row.id, Outbox.lease == row.lease)
+                .values(orphaned=Outbox.orphaned + 1, **_RELEASED),
+            )
             for row in orphans
         )
 
 
 def holder_name(pid: int | None = None) -> str:
-    """Who holds a lease: machine and process whose death ends it (for a pool, the parent of the pool)."""
-    return f"{platform.node()}/{os.getpid() if pid is None else pid}"
+    """Who holds a lease: machine, process and its start, whose death ends it (for a pool, the parent of the pool)."""
+    process = os.getpid() if pid is None else pid
+    return f"{_machine()}/{process}/{_started(process)}"
 
 
 def backoff_seconds(attempt: int) -> float:
@@ -175,14 +186,29 @@ def _free(now: datetime) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types
     )
 
 
-def _alive(lease: str) -> bool:
+def _machine() -> str:
+    return platform.node().replace("/", "-")[:100]
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks, so that a pid used again is another; empty where /proc is not."""
     try:
-        os.kill(int(lease.split("/")[1]), 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _lives(lease: str) -> bool:
+    """Whether the process that holds a lease of this machine still runs."""
+    holder = lease.rsplit("/", 1)[0]
+    try:
+        pid = int(holder.split("/")[1])
+        os.kill(pid, 0)
     except (ProcessLookupError, ValueError, IndexError):
         return False
     except PermissionError:
-        return True
-    return True
+        return True  # as another user
+    return holder_name(pid) == holder
 
 
 def _end(session: Session, taken: Claim, **values: object) -> bool:
@@ -202,8 +228,12 @@ def _retry(db: Database, condition: Any) -> int:  # noqa: ANN401 - SQLAlchemy ex
     now = clock.now()
     statement = (
         update(Outbox)
-        .where(condition, Outbox.finished_at.is_(None), or_(Outbox.dead_at.is_not(None), Outbox.held))
-        .values(dead_at=None, held=False, attempts=0, lost=0, not_before=now, **_RELEASED)
+        .where(
+            condition,
+            Outbox.finished_at.is_(None),
+            or_(Outbox.dead_at.is_not(None), Outbox.held, Outbox.not_before > now),
+        )
+        .values(dead_at=None, held=False, attempts=0, lost=0, orphaned=0, not_before=now, **_RELEASED)
     )
     with db.begin() as session:
         return _rows(session, statement)

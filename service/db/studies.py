@@ -39,13 +39,12 @@ _OF_INSTANCE = (
 
 
 def _upsert(insert: Callable[..., Any]) -> Any:  # noqa: ANN401 - two dialects, two classes of statement
-    """Insert or refresh the study row; it stays locked until the end, so instances of a study queue up."""
+    """Insert or find the study row; it stays locked until the end, so instances of a study queue up."""
     keys = ("study_instance_uid", *_OF_STUDY, "received_at", "active_at", "open", "revision")
     statement = insert(Study).values({key: bindparam(key) for key in keys})
-    refreshed = {key: statement.excluded[key] for key in _OF_STUDY}
-    return statement.on_conflict_do_update(index_elements=[Study.study_instance_uid], set_=refreshed).returning(
-        Study.id
-    )
+    unchanged = {"study_instance_uid": statement.excluded.study_instance_uid}
+    found = statement.on_conflict_do_update(index_elements=[Study.study_instance_uid], set_=unchanged)
+    return found.returning(Study.id, Study.revision)
 
 
 # Built once: building them for every instance costs more than running them (1.8-2.8 against 0.8-1.4 ms of CPU).
@@ -53,13 +52,15 @@ _UPSERT = {"postgresql": _upsert(postgresql_insert), "sqlite": _upsert(sqlite_in
 _KNOWN = select(Instance.sha256).where(Instance.sop_instance_uid == bindparam("uid"))
 _INSERT = insert(Instance)
 _OPEN = update(Study).where(Study.id == bindparam("of")).values(open=True, active_at=bindparam("now"))
+_REFRESH = _OPEN.values({key: bindparam(f"new_{key}") for key in _OF_STUDY})
 
 
 def record_instances(db: Database, instances: Sequence[ReceivedInstance]) -> list[Recorded]:
     """Record instances whose bytes are stored; all of them in one transaction.
 
     A new instance opens its study. The same bytes again change nothing. The same UID with other bytes is kept beside
-    the first and flagged; it opens nothing, because the first one stays the one that is analyzed.
+    the first and flagged, and changes nothing of the study, because the first one stays the one that is analyzed. Only
+    a study that would hold nothing else is opened by it, so that it is declined with that reason.
 
     Returns:
         For each instance, in order, what became of it.
@@ -74,14 +75,11 @@ def record_instances(db: Database, instances: Sequence[ReceivedInstance]) -> lis
 
 def touch_studies(db: Database, study_uids: Collection[str]) -> None:
     """Note a sign of life, so that a study is not closed while its sender is still connected."""
-    if not study_uids:
-        return
     with db.begin() as session:
-        session.execute(
-            update(Study)
-            .where(Study.study_instance_uid.in_(sorted(study_uids)), Study.open)
-            .values(active_at=clock.now())
-        )
+        for uid in sorted(study_uids):  # in the order in which record_instances locks them
+            session.execute(
+                update(Study).where(Study.study_instance_uid == uid, Study.open).values(active_at=clock.now())
+            )
 
 
 def close_quiet_studies(db: Database, quiet_seconds: float) -> int:
@@ -99,7 +97,7 @@ def close_quiet_studies(db: Database, quiet_seconds: float) -> int:
 def _record(connection: Connection, received: ReceivedInstance, now: datetime) -> Recorded:
     study = {key: getattr(received, key) for key in ("study_instance_uid", *_OF_STUDY)}
     fresh = {"received_at": now, "active_at": now, "open": False, "revision": 0}
-    study_id = connection.execute(_UPSERT[connection.dialect.name], study | fresh).scalar_one()
+    study_id, revision = connection.execute(_UPSERT[connection.dialect.name], study | fresh).one()
     known = connection.execute(_KNOWN, {"uid": received.sop_instance_uid}).scalars().all()
     if received.sha256 in known:
         return Recorded.SAME
@@ -107,8 +105,11 @@ def _record(connection: Connection, received: ReceivedInstance, now: datetime) -
     place = {"study_id": study_id, "received_at": now, "conflict": bool(known), "revision": None}
     connection.execute(_INSERT, instance | place)
     if known:
+        if revision == 0:
+            connection.execute(_OPEN, {"of": study_id, "now": now})
         return Recorded.CONFLICT
-    connection.execute(_OPEN, {"of": study_id, "now": now})
+    refreshed = {f"new_{key}": study[key] for key in _OF_STUDY}
+    connection.execute(_REFRESH, {"of": study_id, "now": now} | refreshed)
     return Recorded.NEW
 
 

@@ -2,7 +2,18 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -86,7 +97,7 @@ class Instance(Base):
     modality: Mapped[str] = mapped_column(String(16), default="")
     storage_key: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(DIGEST)
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     calling_ae: Mapped[str] = mapped_column(String(16), default="")
     received_at: Mapped[datetime]
     #: revision of the study that first contains it; None while the study is open
@@ -130,9 +141,11 @@ class Outbox(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     #: attempts whose worker vanished (killed, out of memory, power); two make a dead letter
     lost: Mapped[int] = mapped_column(default=0)
+    #: attempts that ended with the whole machine or process group; several make a dead letter, too
+    orphaned: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
     rung_at: Mapped[datetime | None]
-    lease: Mapped[str] = mapped_column(String(64), default="")
+    lease: Mapped[str] = mapped_column(String(255), default="")
     lease_until: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

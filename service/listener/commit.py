@@ -8,6 +8,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from sqlalchemy.exc import OperationalError
+
 from service.domain.errors import OutOfResources
 from service.domain.study import ReceivedInstance, Recorded
 
@@ -59,5 +61,9 @@ class GroupCommit:
                 ticket.answer = answer
         except Exception as error:  # noqa: BLE001 - whatever the record raises, every sender of the group must hear it
             _log.error("record failed for %d instances: %s", len(group), type(error).__name__)
+            if len(group) > 1 and not isinstance(error, OperationalError):
+                for ticket in group:  # one that the database refuses must not take its neighbours along
+                    self._write([ticket])
+                return
             for ticket in group:
                 ticket.answer, ticket.failed = None, True

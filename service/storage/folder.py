@@ -48,10 +48,11 @@ class FolderStorage:
     def check(self) -> None:
         """See Storage."""
         try:
+            key = f"check/{clock.token()}"  # several may ask at once
             incoming = self.create(reserve=False)
             incoming.write(b"dentgate")
-            incoming.commit("check/probe")
-            (self.root / "check" / "probe").unlink()
+            incoming.commit(key)
+            (self.root / key).unlink()
         except OSError as error:
             message = f"storage folder {self.root}: {error.strerror}; make it writable for this user"
             raise ConfigurationError(message) from None

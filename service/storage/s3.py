@@ -74,10 +74,11 @@ class S3Storage:
     def check(self) -> None:
         """See Storage."""
         try:
+            key = f"check/{clock.token()}"  # several may ask at once
             incoming = self.create(reserve=False)
             incoming.write(b"dentgate")
-            incoming.commit("check/probe")
-            self.client.delete_object(Bucket=self.bucket, Key=f"{self.prefix}check/probe")
+            incoming.commit(key)
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
         except (OutOfResources, ClientError, BotoCoreError) as error:
             message = f"bucket {self.bucket}: {_what(error)}; look at address, credentials and permissions"
             raise ConfigurationError(message) from None

@@ -17,7 +17,9 @@ def test_the_embedded_broker_carries_a_bell(tmp_path: Path) -> None:
     try:
         broker = Broker(embedded.url)
         broker.check()
+        assert broker.waiting(Stage.REPORT) == 0
         broker.ring(Stage.REPORT, 7)
+        assert broker.waiting(Stage.REPORT) == 1
         with redis.Redis(unix_socket_path=str(tmp_path / "run" / "broker.sock")) as client:
             assert client.llen("report") == 1
     finally:
@@ -52,3 +54,5 @@ def test_a_dead_broker_is_transient(tmp_path: Path) -> None:
         broker.ring(Stage.ANALYZE, 1)
     with pytest.raises(Transient, match="broker does not answer"):
         broker.check()
+    with pytest.raises(Transient, match="broker does not answer"):
+        broker.waiting(Stage.ANALYZE)

@@ -1,14 +1,27 @@
 """The commands: what an operator types, and the one line that answers."""
 
+import fcntl
+import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.__main__ import main
 from tests.gateway import ROOT, free_port
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Commands set up logging for their process; afterwards it is as before."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
 
 
 def settings_file(folder: Path, text: str = "") -> Path:
@@ -84,3 +97,25 @@ def test_the_listener_never_pays_for_torch() -> None:
     """Importing the command does not import the workers' libraries."""
     code = "import sys, service.__main__; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'openvino')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_two_gateways_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second `up` on the same data folder ends at once and says why; the first one keeps its broker."""
+    folder = tmp_path / "data" / "run"
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        text = f"[listener]\nport = {free_port()}\n[web]\nport = {free_port()}\n"
+        assert run(tmp_path, "up", text=text) == 2
+    assert "another `dentgate up`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["relay", "migrate", "jobs"])
+def test_a_database_that_is_away_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """A process that cannot reach its database says so in the driver's words, without a traceback."""
+    text = f'[database]\nurl = "postgresql+psycopg://dentgate@127.0.0.1:{free_port()}/dentgate"\n'
+    path = settings_file(tmp_path, text)
+    assert main([command, "--config", str(path)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "refused" in lines[0]

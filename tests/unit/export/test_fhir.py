@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -67,13 +68,15 @@ def healthy(method: str, path: str, body: bytes) -> Answer:
 
 
 @contextmanager
-def server(script: Script = healthy) -> Iterator[FhirServer]:
-    """The destination of a server that answers by a script; None falls back to ``healthy``."""
+def server(script: Script = healthy, headers: list[tuple[str, Message]] | None = None) -> Iterator[FhirServer]:
+    """The destination of a server that answers by a script; None falls back to ``healthy``. Keeps what it heard."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if headers is not None:
+                headers.append((self.command, self.headers))
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = script(self.command, self.path, body) or healthy(self.command, self.path, body)
             self.send_response(answer[0])
@@ -124,6 +127,15 @@ def test_one_transaction_with_the_records_own_patient() -> None:
     assert b"1980" not in body
     subjects = [e["resource"]["subject"] for e in json.loads(body)["entry"] if "subject" in e["resource"]]
     assert subjects == [{"reference": "Patient/p1"}] * 2
+
+
+def test_a_search_asks_for_what_is_there_now() -> None:
+    """No GET may be answered from a cache: HAPI repeats a search's answer for a minute, and we would send twice."""
+    heard: list[tuple[str, Message]] = []
+    with server(headers=heard) as destination:
+        destination.deliver(delivery())
+    assert [headers["Cache-Control"] for method, headers in heard if method == "GET"] == ["no-cache"] * 3
+    assert [headers["Cache-Control"] for method, headers in heard if method == "POST"] == [None]
 
 
 @pytest.mark.parametrize(

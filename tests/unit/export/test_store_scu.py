@@ -1,13 +1,16 @@
 """C-STORE to a peer that answers as PACS do, over real associations."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient
 from service.domain.result import Delivery, Result
@@ -35,13 +38,14 @@ def pacs(
     *contexts: str,
     called: bool = False,
     most: int = 10,
+    more: Sequence[evt.EventHandlerType] = (),
 ) -> Iterator[StoreScu]:
     """The destination of a PACS that answers C-STORE as told."""
     ae = AE("PACS")
     ae.require_called_aet, ae.maximum_associations = called, most
     for context in contexts or (DX, ECHO):
         ae.add_supported_context(context, [*DEFAULT_TRANSFER_SYNTAXES, RLELossless])
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)])
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer), *more])
     assert server is not None
     try:
         yield StoreScu(f"dicom://{'OTHER' if called else 'PACS'}@127.0.0.1:{server.server_address[1]}", "DENTGATE")
@@ -207,6 +211,40 @@ def test_silent_peer_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pacs(sleep) as destination, pytest.raises(Transient, match="did not answer"):
         destination.deliver(delivery())
+
+
+def slow_release(event: evt.Event) -> None:
+    """A PACS that is in no hurry to answer a release."""
+    if isinstance(event.primitive, A_RELEASE):
+        time.sleep(3)
+
+
+def test_a_release_without_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored is stored: a PACS that does not answer the release is left after a short time."""
+    monkeypatch.setattr("service.export.store_scu._RELEASE_SECONDS", 0.3)
+    with pacs(more=[(evt.EVT_ACSE_RECV, slow_release)]) as destination:
+        began = time.monotonic()
+        assert destination.deliver(delivery()).startswith("1 stored")
+        assert time.monotonic() - began < 2
+
+
+def test_a_failure_on_its_way_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception (a time limit of the worker) aborts the association; nothing is said or waited for but that."""
+    heard = []
+
+    def fail(*_: object) -> None:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(Association, "send_c_store", fail)
+    with pacs(more=[(evt.EVT_ACSE_RECV, lambda event: heard.append(type(event.primitive)))]) as destination:
+        began = time.monotonic()
+        with pytest.raises(SoftTimeLimitExceeded):
+            destination.deliver(delivery())
+        assert time.monotonic() - began < 2
+        while len(heard) < 2 and time.monotonic() - began < 5:
+            time.sleep(0.02)
+    assert heard[-1] in {A_ABORT, A_P_ABORT}
+    assert A_RELEASE not in heard
 
 
 def test_report_is_no_object_for_a_pacs() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from service.db.engine import Database
 from service.db.migrate import migrate
@@ -217,7 +218,7 @@ def test_arrivals_during_a_commit_make_one_group(ledger: Ledger) -> None:
 
 
 def test_a_failure_is_told_to_the_whole_group_and_to_nobody_else() -> None:
-    """Everyone in the failed group is refused; the next group is written."""
+    """When the database is away everyone in the group is refused; the next group is written."""
     calls: list[int] = []
     gate = threading.Event()
 
@@ -225,8 +226,7 @@ def test_a_failure_is_told_to_the_whole_group_and_to_nobody_else() -> None:
         gate.wait(5)
         calls.append(len(instances))
         if len(calls) == 2:
-            message = "disk I/O error"
-            raise OSError(message)
+            raise OperationalError("INSERT", None, OSError("disk I/O error"))
         return [Recorded.NEW] * len(instances)
 
     commit = GroupCommit(record)
@@ -248,6 +248,36 @@ def test_a_failure_is_told_to_the_whole_group_and_to_nobody_else() -> None:
     assert calls == [1, 3]
     assert sorted(outcomes) == ["new", *["the record cannot be written now; send again"] * 3]
     assert commit(instance_of("9")) is Recorded.NEW
+
+
+def test_one_bad_instance_does_not_take_its_neighbours_along() -> None:
+    """What the database refuses for itself is refused alone; the others of its group are written."""
+    gate = threading.Event()
+
+    def record(instances: Sequence[ReceivedInstance]) -> list[Recorded]:
+        gate.wait(5)
+        if any(instance.sop_instance_uid == "2" for instance in instances):
+            message = "value out of range"
+            raise ValueError(message)
+        return [Recorded.NEW] * len(instances)
+
+    commit = GroupCommit(record)
+    answers: dict[str, str] = {}
+
+    def arrive(uid: str) -> None:
+        try:
+            answers[uid] = commit(instance_of(uid))
+        except OutOfResources:
+            answers[uid] = "refused"
+
+    threads = [threading.Thread(target=arrive, args=(str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+        threading.Event().wait(0.02)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert answers == {"0": "new", "1": "new", "2": "refused", "3": "new"}
 
 
 def test_a_record_that_answers_too_little_is_a_failure() -> None:

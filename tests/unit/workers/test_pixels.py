@@ -1,10 +1,13 @@
 """Pixels as a model and a viewer see them."""
 
+import errno
 import io
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from pydicom.dataset import Dataset
@@ -249,6 +252,38 @@ def test_bytes_that_are_no_image_are_declined(content: bytes) -> None:
     """A file that is empty, foreign or cut off in its header is declined."""
     with pytest.raises(Declined):
         pixels.load(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded, MemoryError, lambda: OSError(errno.ESTALE, "stale")])
+@pytest.mark.parametrize("after", [0, 600])
+def test_passing_trouble_is_not_the_files(error: Callable[[], Exception], after: int) -> None:
+    """A time limit, want of memory or a storage that fails while a file is read comes through as what it is."""
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() >= after:
+                raise error()
+            return super().read(size)
+
+    with pytest.raises(type(error())):
+        pixels.load(Failing(as_bytes(xray())))
+
+
+@pytest.mark.parametrize(
+    ("raw", "keyword"),
+    [
+        (b"\x08\0\x60\0CS", "Modality"),
+        (b"\x10\0\x20\0LO", "PatientID"),
+        (b"\x28\0\x10\0US", "Rows"),
+        (b"\x28\0\x50\x10DS", "WindowCenter"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_declined(raw: bytes, keyword: str) -> None:
+    """An unknown value representation where results or models need the value is declined by name, before any work."""
+    content = as_bytes(xray())
+    assert content.count(raw) == 1
+    with pytest.raises(Declined, match=rf"header cannot be read \({keyword}\)"):
+        pixels.load(io.BytesIO(content.replace(raw, raw[:4] + b"ZZ")))
 
 
 def test_the_header_comes_without_pixels() -> None:

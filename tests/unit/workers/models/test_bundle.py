@@ -1,6 +1,8 @@
 """Reading a bundle, and every way it can be wrong."""
 
+import errno
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -8,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from billiard.exceptions import SoftTimeLimitExceeded
 
-from service.domain.errors import ConfigurationError
+from service.domain.errors import ConfigurationError, Transient
 from workers.models.bundle import BUNDLES, load_bundle
 from workers.models.panoramic_teeth import Settings
 
@@ -91,3 +94,39 @@ def test_broken_bundle(bundle: Path, damage: Callable[[Path], None], words: str)
         load_bundle(bundle)
     assert "\n" not in str(caught.value)
     assert "install Dentgate again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SoftTimeLimitExceeded,
+        MemoryError,
+        lambda: OSError(errno.EIO, "input/output error"),
+        lambda: torch.OutOfMemoryError("CUDA out of memory"),
+        lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_passing_trouble_is_not_the_bundles(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
+    """A time limit or want of memory while weights are read comes through as what it is, to be tried again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error()
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error())):
+        load_bundle(SHIPPED)
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "model.pt"])
+def test_a_file_that_cannot_be_read_now_is_tried_later(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A folder that is away for a moment (a stale handle, no descriptors) is no wrong setting."""
+    real = io.open
+
+    def fail(file: Path, *arguments: object, **options: object) -> object:
+        if Path(file).name == name:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(file, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(io, "open", fail)
+    with pytest.raises(Transient, match=rf"{name} cannot be read now \(Stale file handle\)"):
+        load_bundle(SHIPPED)

@@ -1,7 +1,9 @@
 """Which images the tooth model takes."""
 
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from workers.models import MODELS
 
@@ -61,3 +63,37 @@ def test_refused(attributes: dict[str, object], reason: str) -> None:
 def test_empty_header() -> None:
     """A data set without anything is refused, not an error."""
     assert not MODELS[0].judge(Dataset()).accepted
+
+
+def odd_header(tag: int, vr: str, value: bytes) -> Dataset:
+    """A panoramic's header, as read from a file, in which one element is not what it should be."""
+    ds = header(BodyPartExamined="JAW", SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", NumberOfFrames=1)
+    ds._dict[BaseTag(tag)] = RawDataElement(
+        BaseTag(tag), vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True
+    )  # noqa: SLF001 - pydicom's way to hold what it has not converted yet
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value", "keyword"),
+    [
+        (0x00080060, "ZZ", b"PX", "Modality"),
+        (0x00080016, "ZZ", b"1.2", "SOPClassUID"),
+        (0x00280010, "ZZ", b"\xe0\x05", "Rows"),
+        (0x00280010, "US", b"\xe0\x05\x01", "Rows"),
+        (0x00280011, "LO", b"wide", "Columns"),
+        (0x00280008, "IS", b"many", "NumberOfFrames"),
+        (0x00280002, "SQ", b"\xff\xff", "SamplesPerPixel"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_refused(tag: int, vr: str, value: bytes, keyword: str) -> None:
+    """Whatever pydicom raises when it converts a value that decides: refused by name, never raised."""
+    verdict = MODELS[0].judge(odd_header(tag, vr, value))
+    assert not verdict.accepted
+    assert verdict.reason == f"its header cannot be read ({keyword})"
+
+
+def test_a_description_that_cannot_be_read_says_nothing() -> None:
+    """A panoramic by its modality is accepted, whatever is wrong with texts beside it."""
+    for tag in (0x00180015, 0x00081030, 0x00082218):
+        assert MODELS[0].judge(odd_header(tag, "ZZ", b"JAW ")).accepted
