@@ -4,8 +4,10 @@ No patient image is needed: the phantoms are drawn. ``IMAGE=file make demo`` sen
 ``KEEP=1 make demo`` leaves everything running until Ctrl-C.
 """
 
+import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -56,6 +58,10 @@ def main() -> int:
     if image and not Path(image).is_file():
         print(f"demo: IMAGE={image}: there is no such file", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside it takes the gateway along, too
+    if _in_use(FOLDER / "data" / "run" / "lock"):
+        print(f"demo: another demo works in {FOLDER}; end it first", file=sys.stderr)
+        return 2
     ports = Ports(_free_port(11112), _free_port(8080))
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
@@ -85,6 +91,18 @@ def _show(gateway: "subprocess.Popen[bytes]", ports: Ports, image: str, *, keep:
         gateway.wait()
     done = all(detail["study"]["state"] == "delivered" for detail in studies)
     return 0 if done or image else 1
+
+
+def _in_use(lock: Path) -> bool:
+    """Whether a running gateway holds the lock of its data folder."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _settings(ports: Ports) -> Path:

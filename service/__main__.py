@@ -4,6 +4,7 @@ Workers are imported inside the commands that need them: a listener must not pay
 """
 
 import argparse
+import importlib.metadata
 import json
 import logging
 import signal
@@ -14,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service import commands
+from service import bootstrap, commands
 from service.db import outbox
 from service.db.engine import Database
 from service.db.migrate import require_current
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def worker(settings: Settings, options: Namespace, _stop: threading.Event) -> int:
     """A Celery worker for some of the stages."""
+    if unknown := set(options.queues.split(",")) - set(Stage):
+        message = f"--queues: no stage is called {', '.join(sorted(unknown))}; there are {', '.join(Stage)}"
+        raise ConfigurationError(message)
+    bootstrap.build(settings)
     from workers.tasks import worker_app  # noqa: PLC0415 - see the module's docstring
 
     db = Database(settings.database.url)
@@ -78,7 +83,7 @@ def models(settings: Settings, _options: Namespace, _stop: threading.Event) -> i
             algorithm = model.load(settings.analysis.device).algorithm
             research = ", research model" if algorithm.research else ""
             print(f"ok    {model.name} {algorithm.version}, weights {algorithm.weights_sha256[:12]}{research}")
-        except ConfigurationError as error:
+        except DentgateError as error:
             bad += 1
             print(f"FAIL  {model.name}: {error}")
     return 1 if bad else 0
@@ -124,6 +129,8 @@ def _parser() -> ArgumentParser:
     kept = ArgumentParser(add_help=False, parents=[shared])
     kept.add_argument("--data", type=Path, help="folder for everything Dentgate keeps")
     parser = ArgumentParser(prog="dentgate", description="A DICOM AI gateway for dental and X-ray imaging.")
+    version = importlib.metadata.version("dentgate")
+    parser.add_argument("--version", action="version", version=f"dentgate {version}")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     simple: dict[str, tuple[Command, str]] = {
         "up": (commands.up, "everything on this machine, until Ctrl-C or SIGTERM"),
@@ -136,10 +143,14 @@ def _parser() -> ArgumentParser:
     }
     for name, (run, text) in simple.items():
         sub.add_parser(name, parents=[kept], help=text, description=text).set_defaults(run=run)
-    _add_worker(sub.add_parser("worker", parents=[kept], help="a Celery worker"))
-    _add_jobs(sub.add_parser("jobs", parents=[kept], help="list jobs, show a study, make dead letters due again"))
-    _add_training(sub.add_parser("evaluate", parents=[shared], help="measure a model"), "evaluate", evaluate)
-    _add_training(sub.add_parser("train", parents=[shared], help="train a model"), "train", train)
+
+    def add(name: str, parent: ArgumentParser, text: str) -> ArgumentParser:
+        return sub.add_parser(name, parents=[parent], help=text, description=text)
+
+    _add_worker(add("worker", kept, "a Celery worker for one or more stages; needs a broker that all processes share"))
+    _add_jobs(add("jobs", kept, "list jobs, show a study, make what failed or was held due again"))
+    _add_training(add("evaluate", shared, "measure a model on labelled images, by the code that serves"), evaluate)
+    _add_training(add("train", shared, "train a model on labelled images"), train)
     return parser
 
 
@@ -155,12 +166,18 @@ def _add_jobs(parser: ArgumentParser) -> None:
     parser.set_defaults(run=commands.jobs)
 
 
-def _add_training(parser: ArgumentParser, name: str, run: Command) -> None:
+def _add_training(parser: ArgumentParser, run: Command) -> None:
     parser.add_argument("task", choices=("teeth",), help="what the model does")
-    parser.add_argument("--data", dest="data_folder", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument(
+        "--data",
+        dest="data_folder",
+        type=Path,
+        required=True,
+        help="folder with manifest.csv (columns file, split, group, label_file), images and label maps of FDI numbers",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
     parser.set_defaults(data=None, run=run)
-    if name == "evaluate":
+    if run is evaluate:
         parser.add_argument("--split", default="val", help="part of the manifest, default val; or phantom")
         stress = "crop, stretch and re-tone each image as another scanner might"
         parser.add_argument("--stress", action="store_true", help=stress)

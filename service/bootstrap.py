@@ -9,7 +9,7 @@ from service.broker import Broker
 from service.db.engine import Database
 from service.domain.errors import ConfigurationError
 from service.export import Destination, open_destination
-from service.settings import Settings
+from service.settings import DestinationSettings, Settings
 from service.storage import Storage, open_storage
 
 _LOG = logging.getLogger(__name__)
@@ -36,8 +36,7 @@ class Services:
         """
         for entry in self.settings.destination:
             if entry.name == name:
-                peer = open_destination(entry.url, self.settings.listener.ae_title)
-                return peer, entry.results or peer.default_results
+                return _open(entry, self.settings.listener.ae_title)
         message = f"destination {name!r} is not in the settings any more; add it again, or leave the delivery dead"
         raise ConfigurationError(message)
 
@@ -47,12 +46,27 @@ def build(settings: Settings) -> Services:
     if settings.broker.url == "embedded":
         message = "broker.url is `embedded`, which only `dentgate up` can start; set it to redis://host:port/0"
         raise ConfigurationError(message)
+    for entry in settings.destination:
+        _open(entry, settings.listener.ae_title)  # a wrong URL is told now, not at the first delivery
     return Services(
         settings=settings,
         db=Database(settings.database.url),
         storage=open_storage(settings.storage.url, settings.storage.reserve_mb),
         broker=Broker(settings.broker.url),
     )
+
+
+def _open(entry: DestinationSettings, calling_ae: str) -> tuple[Destination, tuple[str, ...]]:
+    try:
+        peer = open_destination(entry.url, calling_ae)
+    except ConfigurationError as error:
+        message = f"destination {entry.name!r}: {error}"
+        raise ConfigurationError(message) from None
+    if impossible := set(entry.results) - set(peer.default_results):
+        takes = ", ".join(peer.default_results)
+        message = f"destination {entry.name!r} cannot take {', '.join(sorted(impossible))}; it takes {takes}"
+        raise ConfigurationError(message)
+    return peer, entry.results or peer.default_results
 
 
 def data_folder(settings: Settings) -> Path:

@@ -38,6 +38,7 @@ def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
     """Everything on this machine until told to stop."""
     _require_free_port("listener", settings.listener.host, settings.listener.port)
     _require_free_port("web", settings.web.host, settings.web.port)
+    bootstrap.build(settings.with_broker("redis://"))  # wrong URLs end it here, before anything is started
     run_folder = bootstrap.data_folder(settings) / "run"
     with _locked(run_folder):
         db = Database(settings.database.url)
@@ -49,6 +50,9 @@ def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
             broker.start()
         try:
             url = settings.broker.url if broker is None else broker.url
+            listener, web = settings.listener, settings.web
+            where = f"DICOM {listener.ae_title}@{listener.host}:{listener.port}, pages http://{web.host}:{web.port}"
+            print(f"Dentgate: {where}; Ctrl-C ends it", flush=True)
             Supervisor(_children(options, url)).run(stop, each_round=None if broker is None else broker.keep_running)
         finally:
             if broker is not None:
@@ -106,6 +110,8 @@ def check(settings: Settings, _options: Namespace, _stop: threading.Event) -> in
         except (DentgateError, SQLAlchemyError, OSError) as error:
             bad += 1
             print(f"FAIL  {name}: {error}")
+    if settings.destination and not settings.analysis.allow_research_models:
+        print("note  analysis.allow_research_models is false: results of research models are held, not delivered")
     return 1 if bad else 0
 
 
@@ -148,6 +154,7 @@ def _checks(services: Services) -> dict[str, Callable[[], str | None]]:
 
     def database() -> str:
         services.db.check()
+        require_current(services.db)
         return f"revision {current(services.db)}"
 
     def storage() -> str:
@@ -239,18 +246,18 @@ def _job_lines(db: Database, study_uid: str | None) -> list[str]:
         lines = []
         for job in session.scalars(query.limit(JOBS_LISTED)):
             lines.append(f"{job.study.study_instance_uid}  revision {job.revision}  {job.state}  {job.reason}".rstrip())
-            lines += [f"    {_row_line(row)}" for row in job.outbox if study_uid is not None or _needs_attention(row)]
+            lines += [f"    {_row_line(row)}" for row in job.outbox if study_uid is not None or _in_trouble(row)]
         return lines or ["no jobs"]
 
 
-def _needs_attention(row: Outbox) -> bool:
-    return row.dead_at is not None or row.held
+def _in_trouble(row: Outbox) -> bool:
+    return row.dead_at is not None or row.held or (row.finished_at is None and bool(row.message))
 
 
 def _row_line(row: Outbox) -> str:
     state = (
         "dead letter" if row.dead_at else "held" if row.held else "done" if row.finished_at else
-        "at work" if row.lease else "waiting"
+        "at work" if row.lease else "trying again" if row.message else "waiting"
     )  # fmt: skip
     where = f" {row.destination}" if row.destination else ""
     seconds = "" if row.seconds is None else f" in {row.seconds:.1f} s"

@@ -133,7 +133,7 @@ def load_settings(
 
     Args:
         path: a TOML file; None reads ``dentgate.toml`` of the working directory if it is there.
-        data: a folder for everything Dentgate keeps; fills storage and database where neither file nor environment do.
+        data: a folder for everything Dentgate keeps; wins over other folders, but leaves PostgreSQL and S3 as they are.
         environment: the variables; None takes those of the process.
 
     Raises:
@@ -144,13 +144,21 @@ def load_settings(
     document = _read_toml(source) if path is not None or source.is_file() else {}
     _apply_environment(document, variables)
     if data is not None:
-        folder = data.resolve()
-        document.setdefault("storage", {}).setdefault("url", folder.as_uri())
-        document.setdefault("database", {}).setdefault("url", f"sqlite:///{folder / 'dentgate.db'}")
+        _apply_data_folder(document, data.resolve())
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
         raise ConfigurationError(_one_line(error, source)) from None
+
+
+def _apply_data_folder(document: dict[str, Any], folder: Path) -> None:
+    for section, url, local in (
+        ("storage", folder.as_uri(), "file:"),
+        ("database", f"sqlite:///{folder / 'dentgate.db'}", "sqlite:"),
+    ):
+        inner = document.setdefault(section, {})
+        if isinstance(inner, dict) and str(inner.get("url", local)).startswith(local):
+            inner["url"] = url
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

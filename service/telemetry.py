@@ -11,7 +11,7 @@ _QUIET = (
     "httpx",
     "httpcore",
     "sqlalchemy",
-    "celery.redirected",
+    "celery",
     "alembic",
     "kombu",
 )

@@ -38,11 +38,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from service.domain.errors import Declined
+from service.domain.errors import Declined, Transient
 from workers import decoding_process
 from workers.decoding_process import receive, send
 
-SECONDS, PIXELS_PER_SECOND = 20.0, 2e6  #: time limit of decoding one image: a constant and a share for its size
+#: Time limit of decoding one image: a constant and a share for its size. Half of it may be time of the processor.
+SECONDS, PIXELS_PER_SECOND = 20.0, 2e6
 
 #: Transfer syntax -> (decoder, why this one). An empty decoder: the bytes are the values.
 DECODERS: dict[UID, tuple[str, str]] = {
@@ -70,6 +71,7 @@ def decode(ds: Dataset) -> NDArray[Any]:
 
     Raises:
         Declined: there is no decoder for the transfer syntax, or the stream is damaged.
+        Transient: the host is in trouble, so nothing is known about the stream.
     """
     syntax = UID(str(ds.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian)))
     if syntax not in DECODERS:
@@ -82,7 +84,10 @@ def decode(ds: Dataset) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of excess bytes; the values are what counts
             array, _ = get_decoder(syntax).as_array(ds)
-    except (DecodingError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+    except DecoderEnded as error:
+        message = f"the decoder cannot read the pixel stream ({syntax.name})"
+        raise Declined(message) from error
+    except (DecodingError, ValueError, TypeError, AttributeError, KeyError) as error:
         message = f"the pixel data ({syntax.name}) cannot be decoded: the stream is damaged or cut off"
         raise Declined(message) from error
     return _plain(array, ds, shifted=True)
@@ -108,7 +113,11 @@ def _request(ds: Dataset, syntax: UID, plugin: str) -> dict[str, Any]:
 
 
 class DecodingError(Exception):
-    """The decoding process gave an error, ended or ran too long."""
+    """The decoding process says that it cannot decode the stream."""
+
+
+class DecoderEnded(Exception):  # noqa: N818 - what happened; whose fault it is must be found out
+    """The decoding process ended while it had the stream: killed from outside, or by the stream itself."""
 
 
 class DecodingProcess:
@@ -120,25 +129,49 @@ class DecodingProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def decode(self, request: dict[str, Any], data: bytes) -> NDArray[Any]:
-        """The decoded values. Raises DecodingError."""
+        """The decoded values.
+
+        A process that ends may have been the victim of others (out of memory): a fresh one gets the same stream.
+
+        Raises:
+            DecodingError: the decoder gave an error.
+            DecoderEnded: two processes ended, or used up their time of the processor, on this stream.
+            Transient: the process could not be started, reports trouble of the host, or gave no answer in time.
+        """
         seconds = SECONDS + request["rows"] * request["columns"] / PIXELS_PER_SECOND
+        request = request | {"cpu_seconds": seconds / 2}  # less than it may take: a busy host is not the stream's fault
         with self._lock:
-            header, body = self._ask(request, data, seconds)
+            try:
+                header, body = self._ask(request, data, seconds)
+            except DecoderEnded:
+                header, body = self._ask(request, data, seconds)
+            if "trouble" in header:
+                self._end()  # what it failed to import stays missing in it
+                message = f"the decoder cannot work now: {header['trouble']}"
+                raise Transient(message)
         if "error" in header:
             raise DecodingError(header["error"])
         return np.frombuffer(body, header["dtype"]).reshape(header["shape"])
 
     def _ask(self, request: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
         process = self._started()
-        late = threading.Timer(seconds, process.kill)
-        late.start()
+        stopped = threading.Event()
+
+        def stop() -> None:
+            stopped.set()
+            process.kill()
+
+        late = threading.Timer(seconds, stop)
         try:
+            late.start()
             send(cast("BinaryIO", process.stdin), request, data)
             return receive(cast("BinaryIO", process.stdout))
         except (OSError, EOFError) as error:
             self._end()
-            message = "the decoder ended" if late.is_alive() else f"the decoder took more than {seconds:.0f} s"
-            raise DecodingError(message) from error
+            if stopped.is_set():
+                message = f"the decoder took more than {seconds:.0f} s"
+                raise Transient(message) from error
+            raise DecoderEnded from error
         except (
             BaseException
         ):  # a time limit of the worker struck in the middle of a message: the pipe is of no more use
@@ -151,13 +184,17 @@ class DecodingProcess:
         if self._process is not None and self._process.poll() is not None:
             self._end()
         if self._process is None:
-            self._process = subprocess.Popen(  # noqa: S603 - our own file, run by our own interpreter
-                [sys.executable, "-P", decoding_process.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # chatter of native libraries on damaged streams
-                start_new_session=True,  # Ctrl-C is for us; the process ends with its input
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own file, run by our own interpreter
+                    [sys.executable, "-P", decoding_process.__file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,  # chatter of native libraries on damaged streams
+                    start_new_session=True,  # Ctrl-C is for us; the process ends with its input
+                )
+            except OSError as error:  # no memory, no process or no descriptor left
+                message = f"the decoder could not be started: {error.strerror or type(error).__name__}"
+                raise Transient(message) from error
         return self._process
 
     def _end(self) -> None:

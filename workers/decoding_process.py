@@ -2,15 +2,18 @@
 
 gdcm ends its process on some damaged streams (uncaught C++ exceptions), CharLS runs for ever on others. Run as a
 program with a pipe on standard input and output; it imports nothing of Dentgate. A message is two lengths (8 bytes
-each, big endian), a JSON header and a body. Request: what ``Decoder.as_array`` needs, and the encapsulated pixel
-data. Reply: type and shape of the array and its bytes, or ``{"error": ...}``. It ends when its input is closed.
+each, big endian), a JSON header and a body. Request: what ``Decoder.as_array`` needs, how long the processor may work
+on it, and the encapsulated pixel data. Reply: type and shape of the array and its bytes, ``{"error": ...}`` for a
+stream that cannot be decoded, or ``{"trouble": ...}`` for a decoder that cannot work. It ends when its input is closed.
 """
 
 import json
+import math
 import os
 import resource
 import struct
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -48,8 +51,8 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a native library prints must not get between the replies
     if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the image
+        _limit(resource.RLIMIT_AS, MEMORY_LIMIT)
+        _limit(resource.RLIMIT_CORE, 0)  # a core file would hold the image
     warnings.simplefilter("ignore")
     while True:
         try:
@@ -59,9 +62,21 @@ def main() -> None:
         _answer(replies, request, data)
 
 
+def _limit(kind: int, most: int) -> None:
+    """Limit ourselves; a lower limit that the host has set stays."""
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def _answer(replies: BinaryIO, request: dict[str, Any], data: bytes) -> None:
+    # A stream that is decoded for ever ends the process (SIGXCPU); one that waits for the processor does not.
+    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + request.pop("cpu_seconds")))
     try:
         array = _twelve_bits(request, data) if _is_twelve_bits(request) else _decoded(request, data)
+    except MemoryError:
+        raise  # a fresh process may have room for it; if not, the stream claims too much
+    except (ImportError, OSError) as error:  # pydicom hides what a decoder raises on a stream in a RuntimeError
+        send(replies, {"trouble": type(error).__name__})
     except BaseException as error:  # noqa: BLE001 - pylibjpeg-rle raises Rust panics, which are no Exceptions
         send(replies, {"error": type(error).__name__})
     else:
@@ -72,7 +87,10 @@ def _decoded(request: dict[str, Any], data: bytes) -> "NDArray[Any]":
     from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - the parent needs the messages only
 
     options = {key: value for key, value in request.items() if key != "transfer_syntax"}
-    return get_decoder(request["transfer_syntax"]).as_array(data, **options)[0]
+    decoder = get_decoder(request["transfer_syntax"])
+    if options["decoding_plugin"] not in decoder.available_plugins:
+        raise ImportError
+    return decoder.as_array(data, **options)[0]
 
 
 def _is_twelve_bits(request: dict[str, Any]) -> bool:

@@ -64,7 +64,8 @@ def _do(context: Context, taken: Claim) -> StageEnd:
 def _failed(context: Context, taken: Claim, error: Exception) -> None:
     """Turn an error into what becomes of the row; the database being away leaves it to the lease."""
     db = context.services.db
-    _LOG.warning("%s of job %d failed: %s", taken.stage, taken.job_id, type(error).__name__)
+    verb = "is held" if isinstance(error, Held) else "failed"
+    _LOG.warning("%s %s of job %d %s: %s", taken.stage, taken.destination, taken.job_id, verb, _words(error))
     try:
         match error:
             case Held():
@@ -94,7 +95,7 @@ def _words(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"storage or network: {error.strerror or type(error).__name__}"
-    return f"database: {type(error).__name__}"
+    return f"database: {type(error).__name__}" if isinstance(error, SQLAlchemyError) else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> str:

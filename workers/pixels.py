@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
+from billiard.exceptions import SoftTimeLimitExceeded
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from pydicom.dataset import Dataset
@@ -37,6 +38,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in 
 
 #: What a malformed look-up table or palette makes numpy and pydicom raise.
 _DAMAGE = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError, NotImplementedError)
+
+_PASSING = (SoftTimeLimitExceeded, MemoryError)  # says nothing about a file; see also ``_read``
 
 Floats = NDArray[np.float64]
 
@@ -64,6 +67,7 @@ def load(file: BinaryIO) -> Image:
 
     Raises:
         Declined: it cannot be analyzed (no pixels, several frames, unknown depth, damaged stream); says why.
+        Transient, OSError: the host or the storage is in trouble; to be tried again.
     """
     ds = _read(file)
     _check(ds)
@@ -91,22 +95,57 @@ def preview(image: Image, longest: int = 2048) -> bytes:
     return buffer.getvalue()
 
 
-def _read(file: BinaryIO) -> Dataset:
+def read_header(file: BinaryIO) -> Dataset:
+    """The data set without its pixels. Raises Declined for a file that cannot be read as DICOM."""
+    return _read(file, header_only=True)
+
+
+def _read(file: BinaryIO, *, header_only: bool = False) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # malformed values elsewhere in the header are not our concern
-            ds = pydicom.dcmread(file)
-            for keyword in _READ:
-                ds.get(keyword)  # values are parsed on access: damage shows here
+            ds = pydicom.dcmread(file, stop_before_pixels=header_only)
+            for keyword in (*_READ, *_TOLD):
+                _parse(ds, keyword)
             return ds
+    except (Declined, *_PASSING):
+        raise
     except InvalidDicomError:
         message = "the file is not DICOM"
         raise Declined(message) from None
     except Exception as error:  # damaged files make the parser raise nearly anything
+        if isinstance(error, OSError) and error.errno is not None:  # the storage; pydicom's own OSErrors have no number
+            raise
         message = "the DICOM file is damaged"
         raise Declined(message) from error
 
 
+def _parse(ds: Dataset, keyword: str) -> None:
+    """Values are parsed on access: damage shows here."""
+    try:
+        ds.get(keyword)
+    except _PASSING:
+        raise
+    except Exception as error:  # an unknown VR, a length that does not fit, bytes that are no number
+        message = f"its header cannot be read ({keyword})"
+        raise Declined(message) from error
+
+
+#: What the results tell of the image and its patient: nobody may find out after the analysis that it is unreadable.
+_TOLD = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyDate",
+)
 _READ = (
     "PixelData",
     "Rows",

@@ -4,9 +4,7 @@ import hashlib
 import logging
 from typing import BinaryIO
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from service import clock
 from service.db.jobs import StageEnd, StoredArtifact, StoredInstance, Work
@@ -78,7 +76,7 @@ def _analyze_instance(
     context: Context, work: Work, instance: StoredInstance, reasons: list[str]
 ) -> list[StoredArtifact]:
     with _instance(context, instance.storage_key) as file:
-        header = _header(file)
+        header = pixels.read_header(file)
         model = _choose(header, reasons)
         kept = _kept(context, work, instance, model)
         if kept:
@@ -113,14 +111,6 @@ def _instance(context: Context, key: str) -> BinaryIO:
     except FileNotFoundError:
         message = f"an instance has vanished from storage: {key}"
         raise Permanent(message) from None
-
-
-def _header(file: BinaryIO) -> Dataset:
-    try:
-        return pydicom.dcmread(file, stop_before_pixels=True)
-    except (InvalidDicomError, EOFError) as error:
-        message = f"an instance is not readable as DICOM: {type(error).__name__}"
-        raise Declined(message) from None
 
 
 def _choose(header: Dataset, reasons: list[str]) -> Model | None:
@@ -180,5 +170,5 @@ def _subject(context: Context, work: Work) -> Subject:
     sources = []
     for analysis in _analyses(context, work):
         with _instance(context, keys[analysis.sop_instance_uid]) as file:
-            sources.append(Source(_header(file), analysis))
+            sources.append(Source(pixels.read_header(file), analysis))
     return Subject(work.study_instance_uid, work.revision, sources)

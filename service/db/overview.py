@@ -1,78 +1,18 @@
 """The read side: studies, jobs and deliveries as the pages and the API show them. Nothing here writes.
 
-What a study's state is called in words is decided here and nowhere else, from the job's state (what is durably done)
-and from its outbox rows (who works on it, what failed, what waits for a person).
+What a study's state is called in words is decided in ``status``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import Session, selectinload
 
+from service.db.status import Condition, Status, StepView, Tone, job_status, plain_status
 from service.db.tables import Artifact, Instance, Job, Outbox, Study
 from service.domain.job import Stage, State
-
-#: What is being done in a state that is not final.
-_ACTIVITY = {
-    State.RECEIVED: ("received", "waiting for analysis", "analyzing"),
-    State.ANALYZED: ("analyzed", "waiting for the report", "writing the report"),
-    State.REPORTED: ("reported", "waiting for delivery", "delivering"),
-}
-
-
-class Tone(StrEnum):
-    """How urgent a status is; pages give each a colour and a shape of its own."""
-
-    RECEIVING = "receiving"  #: more images may come
-    WORKING = "working"
-    RETRYING = "retrying"  #: something failed and is tried again by itself
-    DELIVERED = "delivered"
-    DECLINED = "declined"
-    ATTENTION = "attention"  #: a person must do something
-
-
-class Condition(StrEnum):
-    """What an outbox row is doing now."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    DONE = "done"
-    DEAD = "dead"  #: given up; a retry button brings it back
-    HELD = "held"  #: waits for a person's decision
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A state in words, for example "needs attention: pacs: association rejected"."""
-
-    tone: Tone
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """One outbox row: a stage, or the delivery to one destination.
-
-    Attributes:
-        message: the last error in the peer's own words, or what the destination answered.
-        not_before: a retry comes no earlier.
-        seconds: time the successful attempt took.
-    """
-
-    stage: str
-    destination: str
-    condition: Condition
-    attempts: int
-    message: str
-    not_before: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    dead_at: datetime | None
-    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +97,20 @@ class StudyView:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Figures for the metrics: jobs by state, open studies, and outbox rows by condition."""
+    """Figures for the metrics: jobs by state, open studies, and outbox rows by condition.
+
+    Attributes:
+        due: unfinished rows that need no person, those of ``retrying`` among them.
+        deliveries: number of undelivered rows by destination and condition.
+    """
 
     jobs: dict[str, int]
     open_studies: int
     due: int
+    retrying: int
     dead: int
     held: int
+    deliveries: dict[tuple[str, Condition], int]
 
 
 def list_studies(session: Session, limit: int, offset: int, now: datetime) -> tuple[tuple[StudyView, ...], int]:
@@ -213,18 +160,39 @@ def find_job(session: Session, job_id: int) -> str | None:
     return session.scalars(statement).one_or_none()
 
 
-def count_work(session: Session) -> Counts:
+def count_work(session: Session, now: datetime) -> Counts:
     """Figures for the metrics."""
     by_state = dict.fromkeys((state.value for state in State), 0)
     by_state |= {row[0]: row[1] for row in session.execute(select(Job.state, func.count()).group_by(Job.state))}
-    live = and_(Outbox.finished_at.is_(None), Outbox.dead_at.is_(None))
+    rows = _count_rows(session, now)
+    by_condition = dict.fromkeys(Condition, 0)
+    for (_, condition), number in rows.items():
+        by_condition[condition] += number
+    dead, held = by_condition[Condition.DEAD], by_condition[Condition.HELD]
     return Counts(
         jobs=by_state,
         open_studies=session.scalars(select(func.count()).where(Study.open)).one(),
-        due=session.scalars(select(func.count()).where(live, ~Outbox.held)).one(),
-        dead=session.scalars(select(func.count()).where(Outbox.dead_at.is_not(None))).one(),
-        held=session.scalars(select(func.count()).where(live, Outbox.held)).one(),
+        due=sum(by_condition.values()) - dead - held,
+        retrying=by_condition[Condition.RETRYING],
+        dead=dead,
+        held=held,
+        deliveries={key: number for key, number in rows.items() if key[0]},
     )
+
+
+def _count_rows(session: Session, now: datetime) -> dict[tuple[str, Condition], int]:
+    """Unfinished rows by destination (empty: a stage) and condition; the same rules as in ``_condition``."""
+    condition = case(
+        (Outbox.dead_at.is_not(None), Condition.DEAD),
+        (Outbox.held, Condition.HELD),
+        (and_(Outbox.lease != "", Outbox.lease_until > now), Condition.RUNNING),
+        (and_(Outbox.attempts > 0, Outbox.message != ""), Condition.RETRYING),
+        else_=Condition.WAITING,
+    )
+    live = select(Outbox.destination, condition.label("condition")).where(Outbox.finished_at.is_(None)).subquery()
+    columns = (live.c.destination, live.c.condition)
+    statement = select(*columns, func.count()).group_by(*columns)
+    return {(row[0], Condition(row[1])): row[2] for row in session.execute(statement)}
 
 
 def _with_jobs() -> Select[Study]:
@@ -269,11 +237,12 @@ def _study_view(study: Study, images: int, conflicts: int, now: datetime) -> Stu
 
 def _study_status(study: Study, jobs: Sequence[JobView]) -> Status:
     """The newest job's status; trouble in an older revision is not hidden by a newer one."""
-    trouble = next((job.status for job in jobs if job.status.tone is Tone.ATTENTION), None)
-    if trouble is not None:
-        return trouble
+    for tone in (Tone.ATTENTION, Tone.HELD):
+        trouble = next((job.status for job in jobs if job.status.tone is tone), None)
+        if trouble is not None:
+            return trouble
     if study.open or not jobs:
-        return Status(Tone.RECEIVING, "receiving more images" if jobs else "receiving")
+        return plain_status(Tone.RECEIVING, "receiving more images" if jobs else "receiving")
     return jobs[0].status
 
 
@@ -289,30 +258,8 @@ def _job_view(job: Job, now: datetime) -> JobView:
         stages=tuple(step for step in steps if step.stage != Stage.DELIVER),
         deliveries=tuple(step for step in steps if step.stage == Stage.DELIVER),
         artifacts=tuple(_artifact_view(row) for row in job.artifacts),
-        status=_job_status(State(job.state), job.reason, steps),
+        status=job_status(State(job.state), job.reason, steps),
     )
-
-
-def _job_status(state: State, reason: str, steps: Sequence[StepView]) -> Status:
-    stuck = next((step for step in steps if step.condition in {Condition.DEAD, Condition.HELD}), None)
-    if stuck is not None:
-        return Status(Tone.ATTENTION, f"needs attention: {_what_failed(stuck)}")
-    if state is State.DECLINED:
-        return Status(Tone.DECLINED, f"declined: {reason or 'no reason was recorded'}")
-    if state is State.DELIVERED:
-        return Status(
-            Tone.DELIVERED, "delivered" if any(s.destination for s in steps) else "reported, nowhere to deliver"
-        )
-    done, waiting, busy = _ACTIVITY[state]
-    failed = next((step for step in steps if step.condition is Condition.RETRYING), None)
-    if failed is not None:
-        return Status(Tone.RETRYING, f"{done}, trying again: {_what_failed(failed)}")
-    running = any(step.condition is Condition.RUNNING for step in steps)
-    return Status(Tone.WORKING, f"{done}, {busy if running else waiting}")
-
-
-def _what_failed(step: StepView) -> str:
-    return f"{step.destination or step.stage}: {step.message or 'no message'}"
 
 
 def _condition(row: Outbox, now: datetime) -> Condition:

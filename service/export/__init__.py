@@ -12,7 +12,7 @@ from service.export import fhir, folder, store_scu
 class Destination(Protocol):
     """A peer that takes results. One object serves one attempt; state between attempts is the peer's alone."""
 
-    #: kinds of results that are sent when the settings name none
+    #: kinds of results it takes; all of them are sent when the settings name none
     default_results: tuple[str, ...]
 
     def deliver(self, delivery: Delivery) -> str:

@@ -177,6 +177,8 @@ class _Connection:
             Permanent: any other refusal, or an answer that is no FHIR resource.
         """
         headers = {"Accept": _JSON, "Content-Type": _JSON, "Prefer": "handling=strict, return=minimal"}
+        if method == "GET":  # HAPI answers a search from a cache for a minute: we would not see what we sent just now
+            headers["Cache-Control"] = "no-cache"
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
             with self._http.stream(

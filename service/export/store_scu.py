@@ -3,7 +3,8 @@
 import io
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,7 @@ from service.domain.result import Delivery, Result
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
+_RELEASE_SECONDS, _ABORT_SECONDS = 5.0, 1.0  # all is said by then, and the worker's hard limit may be near
 _MAX_PDU = 131072
 _SUCCESS = 0x0000
 _DUPLICATE = 0x0111  # PS3.7 C.4.1: the PACS has this instance; UIDs are derived from the job, so it is this very one
@@ -90,21 +92,18 @@ class StoreScu:
             return "nothing to store"
         contexts = sorted({(str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID)) for _, ds in objects})
         assoc = self._associate(contexts)
-        try:
+        with _ended(assoc):
             answers = [self._store(assoc, kind, ds) for kind, ds in objects]
-        finally:
-            _release(assoc)
         return self._summary(answers)
 
     def check(self) -> str:
         """See Destination: C-ECHO (PS3.4 Annex A)."""
         assoc = self._associate([(str(Verification), "1.2.840.10008.1.2")])
-        try:
-            status = assoc.send_c_echo().get("Status")
-        except RuntimeError:  # the association ended at once
-            status = None
-        finally:
-            _release(assoc)
+        with _ended(assoc):
+            try:
+                status = assoc.send_c_echo().get("Status")
+            except RuntimeError:  # the association ended at once
+                status = None
         if status is None:
             message = f"{self._peer} cut the connection or did not answer C-ECHO"
             raise Transient(message)
@@ -209,6 +208,16 @@ def _send_at_once(event: evt.Event, opened: list[bool]) -> None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _release(assoc: Association) -> None:
+@contextmanager
+def _ended(assoc: Association) -> Iterator[None]:
+    """Release the association at the end; with an exception on its way abort it, which hardly waits."""
+    try:
+        yield
+    except BaseException:
+        assoc.acse_timeout = _ABORT_SECONDS
+        assoc.abort()
+        raise
     if assoc.is_established:
+        assoc.acse_timeout = _RELEASE_SECONDS  # then pynetdicom aborts ...
+        assoc.dul.artim_timer.timeout = _ABORT_SECONDS  # ... and gives the peer this long to close (PS3.8 9.1.5)
         assoc.release()

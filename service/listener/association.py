@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 ARTIM_SECONDS = 30.0  # the whole request must be here by then (PS3.8 9.1.5)
 _LINGER_SECONDS = 2.0
+# A sender may pause between two images of a study, but not for ever: the longer of the two, after the last image.
+_KEPT_OPEN_SECONDS, _KEPT_OPEN_QUIETS = 60.0, 3
 _ASSOCIATE_RQ, _ASSOCIATE_RJ, _ABORT = 0x01, 0x03, 0x07
 # 128 contexts, each with every transfer syntax there is, take 200 kB; nothing honest is longer.
 _LONGEST_REQUEST = 1 << 20
@@ -66,7 +68,7 @@ class Association:
 
     @property
     def studies(self) -> tuple[str, ...]:
-        """The latest studies whose instances it has brought."""
+        """The latest studies that it is still sending."""
         return self._exchange.studies if self._exchange else ()
 
     @property
@@ -142,7 +144,9 @@ class Association:
         self._wire.send(_acceptance(request, self._settings.max_pdu))
         began = clock.now()
         _log.info("association from %s at %s: %d contexts accepted", calling_ae, self._host, len(contexts))
-        exchange = Exchange(self._wire, contexts, self._intake, calling_ae, self._settings.max_pdu)
+        kept = max(_KEPT_OPEN_SECONDS, _KEPT_OPEN_QUIETS * self._settings.quiet_seconds)
+        max_pdu = self._settings.max_pdu
+        exchange = Exchange(self._wire, contexts, self._intake, calling_ae, max_pdu=max_pdu, kept_seconds=kept)
         self._exchange = exchange
         try:
             exchange.run()

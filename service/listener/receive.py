@@ -5,8 +5,9 @@ PS3.8 9.3.5, PS3.7 9.1. Written by hand because a general state machine costs te
 
 import logging
 import struct
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.domain.errors import NotMatching, NotUnderstood, OutOfResources, Refused
 from service.listener.command import C_CANCEL, C_ECHO, C_STORE, RESPONSE, Command, Status, parse_command, response
@@ -46,6 +47,7 @@ class _Message:
     reception: Reception | None = None
     status: Status = Status.SUCCESS
     comment: str = ""
+    began: float = field(default_factory=time.monotonic)
 
     def attempt(self, step: Callable[[Reception], None]) -> None:
         """Do a step unless one failed before; a failure becomes the status of the answer, never of the association."""
@@ -79,14 +81,29 @@ class Exchange:
     Attributes:
         stored: instances acknowledged with success so far.
         refused: instances refused so far.
-        studies: UIDs of the latest studies they belong to; replaced, never changed, so other threads may read it.
         busy: True from the first byte of a request to its answer.
     """
 
     def __init__(
-        self, wire: Wire, contexts: Mapping[int, Context], intake: Intake, calling_ae: str, max_pdu: int
+        self,
+        wire: Wire,
+        contexts: Mapping[int, Context],
+        intake: Intake,
+        calling_ae: str,
+        *,
+        max_pdu: int,
+        kept_seconds: float,
     ) -> None:
-        """Take over an accepted association; ``max_pdu`` is what we announced, in bytes."""
+        """Take over an accepted association.
+
+        Args:
+            wire: the connection.
+            contexts: accepted, by their ID.
+            intake: where instances go.
+            calling_ae: who sends them.
+            max_pdu: what we announced, in bytes.
+            kept_seconds: how long after its last instance a study counts as being sent.
+        """
         self._wire = wire
         self._contexts = contexts
         self._intake = intake
@@ -95,8 +112,21 @@ class Exchange:
         self._fragments = bytearray()
         self._message: _Message | None = None
         self.stored = self.refused = 0
-        self.studies: tuple[str, ...] = ()
+        self._latest: tuple[tuple[str, float], ...] = ()  # replaced, never changed: other threads read it
+        self._kept_seconds = kept_seconds
         self.busy = False
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """UIDs of the latest studies that are still being sent.
+
+        A sender that only echoes brings nothing more; while an object arrives, however slowly, its study may be any of
+        those that were being sent when it began. May be asked by any thread.
+        """
+        message, latest = self._message, self._latest
+        arriving = message is not None and message.reception is not None  # not passed over, having been refused
+        now = message.began if message is not None and arriving else time.monotonic()
+        return tuple(uid for uid, received_at in latest if now - received_at < self._kept_seconds)
 
     def run(self) -> None:
         """Serve until the peer asks for release, which the caller answers.
@@ -198,8 +228,9 @@ class Exchange:
     def _finish(self, reception: Reception) -> None:
         instance, _recorded = reception.finish()
         self.stored += 1
-        latest = instance.study_instance_uid
-        self.studies = (latest, *(uid for uid in self.studies if uid != latest))[:_LATEST]
+        study = instance.study_instance_uid
+        others = (entry for entry in self._latest if entry[0] != study)
+        self._latest = ((study, time.monotonic()), *others)[:_LATEST]
 
     def _answer(self, message: _Message) -> None:
         self.busy = False

@@ -3,10 +3,13 @@
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
+from service import clock
 from service.db import overview
+from service.db.status import Condition
 from service.web.services import services_of
 
 router = APIRouter(tags=["health"])
+_UNDELIVERED = [condition for condition in Condition if condition is not Condition.DONE]
 
 
 @router.get("/healthz", summary="Is the process alive")
@@ -30,16 +33,27 @@ def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", summary="Figures in Prometheus' text format")
 def metrics(request: Request) -> PlainTextResponse:
-    """Jobs by state, open studies, outbox rows, free bytes."""
+    """Jobs by state, open studies, outbox rows, undelivered rows by destination, free bytes."""
     services = services_of(request)
     with services.db.session() as session:
-        counts = overview.count_work(session)
+        counts = overview.count_work(session, clock.now())
     lines = _metric(
         "dentgate_jobs", "Jobs by what is durably done.", {f'state="{k}"': v for k, v in counts.jobs.items()}
     )
     lines += _metric("dentgate_studies_open", "Studies that may still receive images.", {"": counts.open_studies})
-    rows = {"due": counts.due, "dead": counts.dead, "held": counts.held}
-    lines += _metric("dentgate_outbox_rows", "Unfinished work.", {f'condition="{k}"': v for k, v in rows.items()})
+    rows = {"due": counts.due, "retrying": counts.retrying, "dead": counts.dead, "held": counts.held}
+    lines += _metric(
+        "dentgate_outbox_rows",
+        "Unfinished work; what is retrying counts as due, too.",
+        {f'condition="{k}"': v for k, v in rows.items()},
+    )
+    names = [destination.name for destination in services.settings.destination]
+    undelivered = {(name, condition): 0 for name in names for condition in _UNDELIVERED} | counts.deliveries
+    lines += _metric(
+        "dentgate_deliveries",
+        "Results that a destination does not have yet.",
+        {f'destination="{name}",condition="{condition}"': number for (name, condition), number in undelivered.items()},
+    )
     lines += _metric("dentgate_storage_free_bytes", "Room left in storage.", {"": services.storage.free_bytes()})
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -1,6 +1,6 @@
 """Templates and the few formats they need. Autoescape is on for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.templating import Jinja2Templates
 
+from service.db.status import in_words
+
 _DATE_DIGITS = 8
+_COUNTS_SHOWN = 4
 
 
 def person(name: str) -> str:
@@ -52,6 +55,13 @@ def seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"  # noqa: PLR2004
 
 
+def teeth(counts: Sequence[int]) -> str:
+    """Teeth found in each image: "30 + 29"; only the number of images where there are many of them."""
+    if len(counts) > _COUNTS_SHOWN:
+        return f"{len(counts)} images"
+    return " + ".join(str(count) for count in counts) or "–"
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -61,6 +71,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"person": person, "dicom_date": date, "moment": moment, "size": size, "seconds": seconds}
+    environment.filters |= {"teeth": teeth, "in_words": in_words}
     return environment
 
 

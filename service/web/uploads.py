@@ -20,6 +20,7 @@ from service.web.wrapping import PictureLabel, wrap_picture
 router = APIRouter(tags=["uploads"])
 CALLING_AE = "WEB"
 _HEAD = 16
+_NO_DICOM = "not a DICOM file"  # what the intake says of a file of another kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class FileOutcome:
 
     Attributes:
         recorded: new, same (it was here already) or conflict (another object under the same UID; kept and flagged).
+        sentence: the error with the file's name, to be shown as it is.
     """
 
     name: str
@@ -35,6 +37,7 @@ class FileOutcome:
     sop_instance_uid: str = ""
     recorded: str = ""
     error: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,20 @@ def _take_all(request: Request, label: PictureLabel, files: Sequence[UploadFile]
             status, message = status_of(error)
             if status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
-            first = first or _Refusal(status, f"{file.filename or 'file'}: {message}")
-            outcomes.append(FileOutcome(file.filename or "", error=message))
+            outcomes.append(_refused(file.filename or "", message))
+            first = first or _Refusal(status, outcomes[-1].sentence)
     uids = tuple(dict.fromkeys(outcome.study_instance_uid for outcome in outcomes if outcome.study_instance_uid))
     if first is not None and not uids:
         raise HTTPException(first.status, first.message)
     return UploadOutcome(uids, tuple(outcomes))
+
+
+def _refused(name: str, message: str) -> FileOutcome:
+    """The intake knows DICOM only; the sender of an upload must hear of pictures, too."""
+    if message == _NO_DICOM:
+        message = "not a JPEG, PNG or DICOM file"
+        return FileOutcome(name, error=message, sentence=f"{name or 'the file'} is {message}")
+    return FileOutcome(name, error=message, sentence=f"{name or 'file'}: {message}")
 
 
 def _take(request: Request, label: PictureLabel, file: UploadFile) -> FileOutcome:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.db.overview import InstanceView, JobView, Status, StudyView
+from service.db.overview import InstanceView, JobView, StudyView
+from service.db.status import Status
 from service.web.analyses import AnalysisShelf, ImageFindings, count_teeth
 
 
@@ -15,6 +16,7 @@ class StudySummary:
         state: what is durably done for the newest revision, "receiving" before the first.
         status: the same in words, with what is being done or what failed.
         teeth_found: different teeth in all images together; null if nothing was analyzed yet.
+        teeth_per_image: teeth in each analyzed image, in the order of the study page.
     """
 
     study_instance_uid: str
@@ -31,6 +33,7 @@ class StudySummary:
     state: str
     status: Status
     teeth_found: int | None
+    teeth_per_image: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Retried:
 
 def summary_of(study: StudyView, shelf: AnalysisShelf) -> StudySummary:
     """A study as a line of the list."""
+    findings = shelf.of_study(study)
     return StudySummary(
         study_instance_uid=study.study_instance_uid,
         patient_id=study.patient_id,
@@ -76,7 +80,8 @@ def summary_of(study: StudyView, shelf: AnalysisShelf) -> StudySummary:
         revision=study.jobs[0].revision if study.jobs else 0,
         state=study.jobs[0].state if study.jobs else "receiving",
         status=study.status,
-        teeth_found=count_teeth(shelf.of_study(study)),
+        teeth_found=count_teeth(findings),
+        teeth_per_image=tuple(len(image.teeth) for image in findings),
     )
 
 

@@ -40,6 +40,8 @@ def test_migrate_then_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     """`migrate` makes the record, `jobs` lists it, `jobs retry` of an unknown study says so."""
     assert run(tmp_path, "jobs") == 2
     assert "dentgate migrate" in capsys.readouterr().err
+    assert run(tmp_path, "check") == 1
+    assert "FAIL  database: the database is not up to date" in capsys.readouterr().out
     assert run(tmp_path, "migrate") == 0
     assert "revision 0001" in capsys.readouterr().out
     assert run(tmp_path, "jobs", "list") == 0
@@ -97,6 +99,31 @@ def test_the_listener_never_pays_for_torch() -> None:
     """Importing the command does not import the workers' libraries."""
     code = "import sys, service.__main__; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'openvino')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ('url = "https://ehr.example/fhir"', "unknown scheme"),
+        ('url = "dicom:/ORTHANC@h:4242"', "dicom://AET@host:port"),
+        ('url = "dicom://ORTHANC@h:4242"\nresults = ["report"]', "cannot take report"),
+    ],
+)
+def test_a_wrong_destination_ends_up_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: str, expected: str
+) -> None:
+    """A destination that can never work is told before anything starts, by name."""
+    ports = f"[listener]\nport = {free_port()}\n[web]\nport = {free_port()}\n"
+    assert run(tmp_path, "up", text=f'{ports}[[destination]]\nname = "pacs"\n{entry}\n') == 2
+    answer = capsys.readouterr().err
+    assert expected in answer
+    assert "'pacs'" in answer
+
+
+def test_an_unknown_queue_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker for a stage that does not exist says which ones do."""
+    assert run(tmp_path, "worker", "--queues", "foo") == 2
+    assert "analyze, report, deliver" in capsys.readouterr().err
 
 
 def test_two_gateways_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

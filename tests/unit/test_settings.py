@@ -39,10 +39,14 @@ def test_file_and_environment(tmp_path: Path) -> None:
 
 
 def test_the_data_folder_fills_storage_and_database(tmp_path: Path) -> None:
-    """--data names one folder for everything, unless file or environment say otherwise."""
-    settings = load_settings(None, tmp_path, environment={"DENTGATE_DATABASE__URL": "sqlite:///other.db"})
+    """--data names one folder for everything, also where the file names another, but it replaces no PostgreSQL."""
+    path = written(tmp_path, '[storage]\nurl = "file:///elsewhere"\n[database]\nurl = "sqlite:///other.db"\n')
+    settings = load_settings(path, tmp_path, environment={})
     assert settings.storage.url == tmp_path.as_uri()
-    assert settings.database.url == "sqlite:///other.db"
+    assert settings.database.url == f"sqlite:///{tmp_path / 'dentgate.db'}"
+    shared = "postgresql+psycopg://host/dentgate"
+    settings = load_settings(path, tmp_path, environment={"DENTGATE_DATABASE__URL": shared})
+    assert settings.database.url == shared
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from billiard.exceptions import SoftTimeLimitExceeded
 from torch import nn
 
-from service.domain.errors import ConfigurationError
+from service.domain.errors import ConfigurationError, DentgateError, Transient
 from service.domain.finding import Algorithm
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 _NETWORKS = "workers.networks."  # the only place a bundle may take a network from
+_WRONG = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)  # other OSErrors may pass
+_PASSING = (SoftTimeLimitExceeded, MemoryError, OSError, torch.OutOfMemoryError)  # says nothing about the file
 _NEEDED = ("name", "version", "task", "weights_sha256", "manufacturer", "intended_use")
 
 
@@ -44,6 +47,7 @@ def load_bundle(path: Path) -> Bundle:
 
     Raises:
         ConfigurationError: a file is missing, broken, or belongs to something else; names the file and the mend.
+        Transient: a file cannot be read at the moment. Want of memory comes as what torch raises.
     """
     metadata = _read_json(path / "configs" / "metadata.json")
     settings = _read_json(path / "configs" / "inference.json")
@@ -57,7 +61,11 @@ def load_bundle(path: Path) -> Bundle:
         network.load_state_dict(
             {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         )
-    except Exception as error:  # torch raises many kinds; all mean that the file is not these weights
+    except _PASSING:
+        raise
+    except Exception as error:  # torch raises many kinds; all others mean that the file is not these weights
+        if "allocate memory" in str(error):  # torch's word for a MemoryError is a RuntimeError
+            raise
         raise broken(path, f"models/model.pt does not fit the network ({type(error).__name__})") from error
     algorithm = Algorithm(
         name=metadata["name"],
@@ -75,12 +83,18 @@ def broken(path: Path, what: str) -> ConfigurationError:
     return ConfigurationError(message)
 
 
+def _unread(path: Path, name: str, error: OSError) -> DentgateError:
+    if isinstance(error, _WRONG):
+        return broken(path, f"{name} cannot be read ({error.strerror})")
+    return Transient(f"bundle {path}: {name} cannot be read now ({error.strerror})")
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     path, name = file.parent.parent, f"configs/{file.name}"
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise broken(path, f"{name} cannot be read ({error.strerror})") from error
+        raise _unread(path, name, error) from error
     except ValueError as error:
         raise broken(path, f"{name} is not JSON") from error
     if not isinstance(document, dict):
@@ -92,7 +106,7 @@ def _weights(path: Path, expected: str) -> bytes:
     try:
         content = (path / "models" / "model.pt").read_bytes()
     except OSError as error:
-        raise broken(path, f"models/model.pt cannot be read ({error.strerror})") from error
+        raise _unread(path, "models/model.pt", error) from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise broken(path, f"models/model.pt has sha256 {found[:12]}..., metadata.json says {expected[:12]}...")

@@ -1,6 +1,10 @@
 """Is this image a panoramic? From its header alone: modality, kind of object, descriptions, shape."""
 
+import struct
+import warnings
+
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 
 _PHOTOGRAPHS = "1.2.840.10008.5.1.4.1.1.77."  # Visible Light IODs (PS3.6 annex A)
 _PANORAMIC_MODALITY = "PX"
@@ -26,11 +30,27 @@ _TEXTS = (
     "ProtocolName",
     "AcquisitionDeviceProcessingDescription",
 )
+_NUMBERS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")
+_DECIDING = ("SOPClassUID", "Modality", *_NUMBERS)
+#: What pydicom raises for a value that it cannot convert: an unknown VR, a wrong length, no number, a broken sequence.
+_UNREADABLE = (
+    NotImplementedError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, EOFError, OSError,
+    BytesLengthException, struct.error,
+)  # fmt: skip
 _ASPECT, _STRICT_ASPECT = (1.2, 3.0), (1.5, 2.6)  # columns to rows: told to be a panoramic, or only described as dental
 
 
 def judge_panoramic(header: Dataset) -> tuple[bool, str]:
     """Whether to accept, and the reason for either; never raises on odd values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom quotes odd values in its warnings
+        unreadable = [keyword for keyword in _DECIDING if not _is_readable(header, keyword)]
+        if unreadable:
+            return False, f"its header cannot be read ({', '.join(unreadable)})"
+        return _judge(header)
+
+
+def _judge(header: Dataset) -> tuple[bool, str]:
     modality = _text(header, "Modality")
     rows, columns = _number(header, "Rows"), _number(header, "Columns")
     unfit = _unfit(header, modality, rows, columns)
@@ -65,7 +85,7 @@ def _panoramic_word(header: Dataset) -> str | None:
     texts = [_text(header, keyword) for keyword in _TEXTS]
     try:
         texts += [_text(item, "CodeMeaning") for item in header.get("AnatomicRegionSequence") or ()]
-    except (TypeError, ValueError, AttributeError):
+    except _UNREADABLE:
         texts += []  # a malformed sequence says nothing
     said = " ".join(texts)
     tokens = said.replace("-", " ").replace("_", " ").split()
@@ -76,17 +96,24 @@ def _panoramic_word(header: Dataset) -> str | None:
     return None
 
 
+def _is_readable(header: Dataset, keyword: str) -> bool:
+    try:
+        value = header.get(keyword)
+        if keyword in _NUMBERS and value not in {None, ""}:
+            int(value)
+    except _UNREADABLE:
+        return False
+    return True
+
+
 def _text(header: Dataset, keyword: str) -> str:
     try:
         value = header.get(keyword)
-    except (TypeError, ValueError, AttributeError):
+    except _UNREADABLE:
         return ""
     return "" if value is None else str(value).strip().upper()
 
 
 def _number(header: Dataset, keyword: str, default: int = 0) -> int:
-    try:
-        value = header.get(keyword)
-        return default if value is None else int(value)
-    except (TypeError, ValueError, AttributeError):
-        return default
+    value = header.get(keyword)
+    return default if value is None or value == "" else int(value)

@@ -118,6 +118,11 @@ function looksLikePicture(file) {
   return /^image\/(jpeg|png)$/.test(file.type) || /\.(jpe?g|png)$/i.test(file.name);
 }
 
+function sizeInWords(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1e6 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
 function watchUpload(form) {
   const files = document.getElementById("files");
   const drop = document.getElementById("drop");
@@ -136,7 +141,7 @@ function watchUpload(form) {
       const line = document.createElement("li");
       const size = document.createElement("span");
       line.textContent = file.name;
-      size.textContent = `${(file.size / 1e6).toFixed(1)} MB`;
+      size.textContent = sizeInWords(file.size);
       line.append(size);
       return line;
     }));
@@ -185,7 +190,7 @@ function watchUpload(form) {
       const studies = answer.study_instance_uids;
       const target = studies.length === 1 ? `/studies/${studies[0]}` : "/";
       if (!bad.length) { location.assign(target); return; }
-      stop(`${answer.files.length - bad.length} of ${answer.files.length} files arrived. ${bad.map((file) => `${file.name}: ${file.error}`).join("; ")} `);
+      stop(`${answer.files.length - bad.length} of ${answer.files.length} files arrived. ${bad.map((file) => file.sentence).join("; ")} `);
       const link = document.createElement("a");
       link.href = target;
       link.textContent = "Go to what arrived";

@@ -269,6 +269,14 @@ def test_passing_trouble_is_not_the_files(error: Callable[[], Exception], after:
         pixels.load(Failing(as_bytes(xray())))
 
 
+def test_a_sequence_that_is_cut_off_is_damage() -> None:
+    """Not every OSError is the storage's: pydicom raises one for a sequence that ends within an item."""
+    sequence = b"\x28\0\x10\x30SQ\0\0\2\0\0\0\xff\xff"  # VOI LUT Sequence, 2 bytes
+    content, after = as_bytes(xray(WindowCenter=None, WindowWidth=None)), b"\xe0\x7f\x10\0OW"
+    with pytest.raises(Declined, match="VOILUTSequence"):
+        pixels.load(io.BytesIO(content.replace(after, sequence + after)))
+
+
 @pytest.mark.parametrize(
     ("raw", "keyword"),
     [

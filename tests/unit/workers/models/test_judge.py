@@ -68,9 +68,8 @@ def test_empty_header() -> None:
 def odd_header(tag: int, vr: str, value: bytes) -> Dataset:
     """A panoramic's header, as read from a file, in which one element is not what it should be."""
     ds = header(BodyPartExamined="JAW", SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", NumberOfFrames=1)
-    ds._dict[BaseTag(tag)] = RawDataElement(
-        BaseTag(tag), vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True
-    )  # noqa: SLF001 - pydicom's way to hold what it has not converted yet
+    raw = RawDataElement(BaseTag(tag), vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+    ds._dict[raw.tag] = raw  # noqa: SLF001 - pydicom's way to hold what it has not converted yet
     return ds
 
 
