@@ -183,11 +183,11 @@ def count_work(session: Session, now: datetime) -> Counts:
 def _count_rows(session: Session, now: datetime) -> dict[tuple[str, Condition], int]:
     """Unfinished rows by destination (empty: a stage) and condition; the same rules as in ``_condition``."""
     condition = case(
-        (Outbox.dead_at.is_not(None), Condition.DEAD),
-        (Outbox.held, Condition.HELD),
-        (and_(Outbox.lease != "", Outbox.lease_until > now), Condition.RUNNING),
-        (and_(Outbox.attempts > 0, Outbox.message != ""), Condition.RETRYING),
-        else_=Condition.WAITING,
+        (Outbox.dead_at.is_not(None), Condition.DEAD.value),
+        (Outbox.held, Condition.HELD.value),
+        (and_(Outbox.lease != "", Outbox.lease_until > now), Condition.RUNNING.value),
+        (and_(Outbox.attempts > 0, Outbox.message != ""), Condition.RETRYING.value),
+        else_=Condition.WAITING.value,
     )
     live = select(Outbox.destination, condition.label("condition")).where(Outbox.finished_at.is_(None)).subquery()
     columns = (live.c.destination, live.c.condition)

@@ -9,7 +9,7 @@ import html
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,8 @@ from service.domain import codes
 from service.domain.errors import Permanent
 from service.domain.finding import Algorithm, Finding
 from service.domain.result import Result
-from service.domain.tooth import PERMANENT, TEETH, tooth_of
+from service.domain.tooth import TEETH
+from service.results import wording
 from service.results.subject import Source, Subject
 
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
@@ -127,7 +128,6 @@ class _Report:
         return {"type": "ImagingStudy", "identifier": identifier}
 
     def _observation(self, seen: _Seen) -> _Json:
-        method = f"Found by {seen.algorithm.name} {seen.algorithm.version}, not verified by a dentist"
         resource: _Json = {
             "resourceType": "Observation",
             "meta": {"security": [_AIAST]},
@@ -139,7 +139,7 @@ class _Report:
             "effectiveDateTime": _study_date(self._header) or self._issued,
             "issued": self._issued,
             "valueCodeableConcept": _concept(codes.FINDINGS[seen.finding.kind].answer),
-            "method": {"text": method},
+            "method": {"text": wording.method(seen.algorithm)},
             "device": self._reference(self._device_role(seen.algorithm)),
             "derivedFrom": [self._study()],
             "component": [_probability(certainty) for certainty in seen.certainties],
@@ -147,17 +147,17 @@ class _Report:
         if seen.finding.tooth is not None:
             resource["bodySite"] = _body_site(seen.finding.tooth)
         if seen.flags:
-            resource["note"] = [{"text": f"{_words(flag)}."} for flag in seen.flags]
+            resource["note"] = [{"text": wording.flag(flag)} for flag in seen.flags]
         return resource
 
     def _report(self) -> _Json:
         weights = "+".join(algorithm.weights_sha256[:16] for algorithm in self._algorithms)
-        conclusion = _conclusion(self._seen, self._sources)
+        sentences = wording.sentences(self._sources)
         panoramic = self._header.get("Modality") == "PX"
         resource: _Json = {
             "resourceType": "DiagnosticReport",
             "meta": {"security": [_AIAST]},
-            "text": {"status": "generated", "div": _narrative(conclusion, self._algorithms)},
+            "text": {"status": "generated", "div": _narrative(sentences, self._algorithms)},
             "identifier": [
                 {"system": codes.REPORT_SYSTEM, "value": self.key},
                 {"system": codes.REVISION_SYSTEM, "value": f"{self._subject.revision}/{weights}"},
@@ -172,7 +172,7 @@ class _Report:
             "effectiveDateTime": _study_date(self._header) or self._issued,
             "issued": self._issued,
             "imagingStudy": [self._study()],
-            "conclusion": conclusion,
+            "conclusion": wording.conclusion(self._sources),
         }
         order = _order(self._header)
         if order:
@@ -222,42 +222,9 @@ def _merge(sources: Sequence[Source]) -> list[_Seen]:
     ]
 
 
-def _conclusion(seen: Sequence[_Seen], sources: Sequence[Source]) -> str:
-    """What a dentist reads first, in plain words; FDI numbers."""
-    teeth = sorted({one.finding.tooth for one in seen if one.finding.kind == "tooth" and one.finding.tooth is not None})
-    unnumbered = sum(one.finding.kind == "tooth" and one.finding.tooth is None for one in seen)
-    count = len(teeth) + unnumbered
-    text = f"{count or 'no'} {'tooth' if count == 1 else 'teeth'} found"
-    if any(source.header.get("Modality") == "PX" for source in sources) and teeth:  # only a panoramic shows all teeth
-        missing = _not_found(teeth)
-        text += f"; not found: {', '.join(map(str, missing))}" if missing else "; none of the permanent teeth missing"
-    sentences = [f"AI result, not verified by a dentist: {text}."]
-    if any(source.analysis.algorithm.research for source in sources):
-        sentences.append("Research model, not for diagnosis.")
-    for flag, sites in _flagged(seen).items():
-        sentences.append(f"{_words(flag)}: {', '.join(sites)}.")
-    notes = dict.fromkeys(note for source in sources for note in source.analysis.notes)
-    sentences += [f"{_words(note).rstrip('.')}." for note in notes]
-    return " ".join(sentences)
-
-
-def _not_found(teeth: Iterable[int]) -> list[int]:
-    """Permanent teeth without tooth or deciduous predecessor in their place (55 stands where 15 will be)."""
-    places = set(teeth) | {fdi - 40 for fdi in teeth if tooth_of(fdi).deciduous}
-    return [fdi for fdi in PERMANENT if fdi not in places]
-
-
-def _flagged(seen: Sequence[_Seen]) -> Mapping[str, list[str]]:
-    flagged: dict[str, list[str]] = {}
-    for one in seen:
-        for flag in one.flags:
-            flagged.setdefault(flag, []).append(str(one.finding.tooth or one.finding.kind))
-    return {flag: sorted(dict.fromkeys(sites)) for flag, sites in flagged.items()}
-
-
-def _narrative(conclusion: str, algorithms: Sequence[Algorithm]) -> str:
+def _narrative(sentences: Sequence[str], algorithms: Sequence[Algorithm]) -> str:
     made_by = ", ".join(f"{algorithm.name} {algorithm.version} ({algorithm.manufacturer})" for algorithm in algorithms)
-    paragraphs = "".join(f"<p>{html.escape(text, quote=False)}</p>" for text in (conclusion, f"Made by {made_by}."))
+    paragraphs = "".join(f"<p>{html.escape(text, quote=False)}</p>" for text in (*sentences, f"Made by {made_by}."))
     return f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'
 
 
@@ -340,12 +307,6 @@ def _algorithm_value(algorithm: Algorithm) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
-
-
-def _words(flag: str) -> str:
-    """A flag or note as the start of a sentence: "number-uncertain" -> "Number uncertain"."""
-    text = flag.replace("-", " ") if " " not in flag else flag
-    return text[:1].upper() + text[1:]
 
 
 def _instant(moment: datetime) -> str:

@@ -90,6 +90,8 @@ _ALWAYS = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+#: Highest Series and Instance Number of an image that the Series Number of its results follows, so that IS can hold it.
+_MOST_SERIES, _MOST_IMAGES = 20_000, 10_000
 _DATES = ("PatientBirthDate", "StudyDate")
 _TIMES = ("PatientBirthTime", "StudyTime")
 _DATE = re.compile(r"\d{8}")
@@ -158,15 +160,15 @@ def common(subject: Subject, source: Source, kind: str, number: int, description
 
     Args:
         kind: what makes its UIDs differ from those of the other results of the image.
-        number: Series Number.
-        description: Series Description; says that it is AI and unverified.
+        number: Series Number of the results of the first image of the first series.
+        description: Series Description; says that it is AI and unverified. The place of the image is added.
     """
     analysis = source.analysis
     identity = (subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid)
     return {
         "series_instance_uid": series_uid(*identity),
-        "series_number": number,
-        "series_description": description,
+        "series_number": _series_number(number, source),
+        "series_description": _described(description, source),
         "sop_instance_uid": result_uid(*identity),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
@@ -177,6 +179,25 @@ def common(subject: Subject, source: Source, kind: str, number: int, description
         "content_time": analysis.started_at.time(),
         "contributing_equipment": [_equipment(source)],
     }
+
+
+def _series_number(base: int, source: Source) -> int:
+    """The base, moved by the numbers of the image, so that the results of two images stand apart in a list.
+
+    It depends on this image only: a late image must not change the results of earlier ones.
+    """
+    series, image = source.numbers
+    if series is not None and 1 <= series <= _MOST_SERIES:
+        base += 10 * _MOST_IMAGES * (series - 1)
+    if image is not None and 1 <= image <= _MOST_IMAGES:
+        base += 10 * (image - 1)
+    return base
+
+
+def _described(description: str, source: Source) -> str:
+    """The description and the place of the image, unless that is too long: half a number would name another image."""
+    full = f"{description}, {source.place}"
+    return full if source.place and full == short(full) else description
 
 
 def short(text: str) -> str:

@@ -24,6 +24,7 @@ from service.domain.codes import (
 from service.domain.finding import Algorithm, Finding, Region
 from service.domain.result import Result
 from service.domain.tooth import tooth_of
+from service.results import wording
 from service.results.evidence import (
     MANUFACTURER,
     coded,
@@ -86,7 +87,7 @@ def _report(source: Source, evidence: Dataset, groups: Groups, details: dict[str
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[evidence] if _fits_image_library(evidence) else None,
     )
-    _note(content, source.analysis.notes)
+    _conclude(content, source)
     report = sr.Comprehensive3DSR(
         evidence=[evidence], content=content, is_complete=True, is_final=False, is_verified=False, **details
     )
@@ -197,19 +198,17 @@ def _certainty(finding: Finding) -> sr.Measurement:
 
 
 def _comment(group: Sequence[Dataset], remarks: Sequence[str]) -> None:
-    """Remarks on one finding as TEXT items of its group."""
+    """Flags of one finding, in words, as TEXT items of its group."""
     for remark in remarks:
-        group[0].ContentSequence.append(_text(remark))
+        group[0].ContentSequence.append(_text(wording.flag(remark)))
 
 
-def _note(content: sr.MeasurementReport, notes: Sequence[str]) -> None:
-    """Remarks on the whole analysis, in the container that TID 1500 has for evaluations without a group."""
-    if not notes:
-        return
+def _conclude(content: sr.MeasurementReport, source: Source) -> None:
+    """The whole image in plain words, in the container that TID 1500 has for evaluations without a group."""
     container = sr.ContainerContentItem(
         name=coded(QUALITATIVE_EVALUATIONS), relationship_type=sr.RelationshipTypeValues.CONTAINS
     )
-    container.ContentSequence = sr.ContentSequence([_text(note) for note in notes])
+    container.ContentSequence = sr.ContentSequence([_text(wording.conclusion([source]))])
     content[0].ContentSequence.append(container)
 
 

@@ -15,6 +15,24 @@ class Source:
     header: Dataset
     analysis: Analysis
 
+    @property
+    def numbers(self) -> tuple[int | None, int | None]:
+        """Series Number and Instance Number, None where they are missing or make no sense."""
+        return self._number("SeriesNumber"), self._number("InstanceNumber")
+
+    @property
+    def place(self) -> str:
+        """Where a viewer shows the image, for example "series 1 image 2"; empty if its header does not say."""
+        parts = zip(("series", "image"), self.numbers, strict=True)
+        return " ".join(f"{name} {number}" for name, number in parts if number is not None)
+
+    def _number(self, keyword: str) -> int | None:
+        try:
+            number = int(str(self.header.get(keyword)))
+        except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
+            return None
+        return number if 0 <= number < 1 << 31 else None  # what IS holds
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.web.api import RowId
+from service.web.downloads import downloads_of
 from service.web.figures import figures_of
 from service.web.reading import read_page, read_study
 from service.web.services import services_of, shelf_of
@@ -31,15 +32,18 @@ def study(request: Request, study_instance_uid: str) -> HTMLResponse:
     found, instances = read_study(request, study_instance_uid)
     shelf = shelf_of(request)
     shown = found.analyzed_job
+    figures = () if shown is None else figures_of(shown, shelf)
+    images = [figure.sop_instance_uid for figure in figures]
     context = {
         "study": found,
         "summary": summary_of(found, shelf),
         "instances": instances,
         "job": found.jobs[0] if found.jobs else None,
         "shown": shown,
-        "figures": () if shown is None else figures_of(shown, shelf),
+        "figures": figures,
+        "research": any(figure.analysis and figure.analysis.algorithm.research for figure in figures),
+        "downloads": () if shown is None else downloads_of(shown, images, services_of(request).storage),
         "settings": services_of(request).settings,
-        "live": found.status.tone in {"receiving", "working", "retrying"},
     }
     return render(request, "study.html", context)
 

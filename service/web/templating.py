@@ -56,10 +56,10 @@ def seconds(value: float | None) -> str:
 
 
 def teeth(counts: Sequence[int]) -> str:
-    """Teeth found in each image: "30 + 29"; only the number of images where there are many of them."""
+    """Teeth found in each image: "30 + 29"; only the number of images where there are many of them, empty for none."""
     if len(counts) > _COUNTS_SHOWN:
         return f"{len(counts)} images"
-    return " + ".join(str(count) for count in counts) or "–"
+    return " + ".join(str(count) for count in counts)
 
 
 def _environment() -> jinja2.Environment:

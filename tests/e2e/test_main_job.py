@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
+from tests import servers
 from tests.builders import as_bytes, uid_of, xray
 from tests.gateway import Gateway, gateway
 from tests.servers import OrthancServer
@@ -39,6 +40,13 @@ class Sent:
     study_uid: str
     patient_id: str
     syntax: str
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[str]:
+    """A FHIR record of its own: hundreds of observations would stand in the way of other tests."""
+    with servers.fhir_server(tmp_path / "fhir.log") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +129,12 @@ def _reports(fhir_server: str, study_uid: str) -> list[dict[str, object]]:
 
 @pytest.mark.timeout(600)
 def test_everything_comes_out_once_whatever_dies(
-    tmp_path: Path, images: list[Sent], orthanc: OrthancServer, fhir_server: str
+    tmp_path: Path, images: list[Sent], orthanc: OrthancServer, record: str
 ) -> None:
     """Workers and then everything are killed in the middle: every study has one SR, one SEG and one report."""
-    _admit(fhir_server, images)
+    _admit(record, images)
     half = len(images) // 2
-    with gateway(tmp_path, _settings(orthanc, fhir_server, tmp_path / "delivered")) as running:
+    with gateway(tmp_path, _settings(orthanc, record, tmp_path / "delivered")) as running:
         _send(running, images[:half])
         running.wait_for(1, ("analyzed", "reported", "delivered"))
         assert running.kill_workers() > 0
@@ -141,7 +149,7 @@ def test_everything_comes_out_once_whatever_dies(
     for sent in images:
         objects = _in_pacs(orthanc, sent.study_uid)
         assert sorted(str(each.SOPClassUID) for each in objects) == sorted([SR, SEG]), sent
-        reports = _reports(fhir_server, sent.study_uid)
+        reports = _reports(record, sent.study_uid)
         assert [each["status"] for each in reports] == ["preliminary"], sent
         _check_objects(objects, tmp_path / "checks")
 

@@ -1,5 +1,6 @@
 """The pages in a real browser: what a technician and a dentist do, on phantom images, with nothing from elsewhere."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,7 +191,9 @@ def test_upload_to_result(gateway: Site, phantom: Phantom, page: Page) -> None:
     expect(page.get_by_text("Waiting for the last image of the study")).to_be_visible()
     _finish(gateway, phantom, page.url.rsplit("/", 1)[1])
     expect(page.locator(".tooth")).to_have_count(30, timeout=10_000)
-    expect(page.get_by_text("AI result - not verified by a dentist.")).to_be_visible()
+    expect(
+        page.get_by_text("AI result - not verified by a dentist. Research model, not for diagnosis.")
+    ).to_be_visible()
 
 
 def _finish(gateway: Site, phantom: Phantom, uid: str) -> None:
@@ -210,7 +213,7 @@ def test_upload_says_what_was_wrong(page: Page) -> None:
     page.locator("#files").set_input_files(files=FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"notes"))
     with page.expect_console_message(lambda message: "400" in message.text):
         page.get_by_role("button", name="Upload and analyze").click()
-    expect(page.get_by_role("alert")).to_contain_text("notes.txt: ")
+    expect(page.get_by_role("alert")).to_have_text("notes.txt is not a JPEG, PNG or DICOM file")
     expect(page.get_by_role("button", name="Upload and analyze")).to_be_enabled()
 
 
@@ -219,9 +222,47 @@ def test_retry(gateway: Site, phantom: Phantom, page: Page) -> None:
     job = analyzed(gateway, phantom, State.REPORTED)
     gateway.step(job, Stage.DELIVER, "pacs", **dead("association rejected"))
     page.goto(f"/studies/{UID}")
-    expect(page.get_by_text("needs attention: pacs: association rejected")).to_be_visible()
-    page.get_by_role("button", name="Try again what failed").click()
+    expect(page.locator(".heading .status").first).to_have_text("needs attention: pacs")
+    expect(page.locator(".words")).to_contain_text("association rejected")
+    page.goto("/")
+    expect(page.locator(".state")).to_have_text(re.compile(r"^\s*needs attention: pacs\s*$"))
+    page.goto(f"/studies/{UID}")
+    page.get_by_role("button", name="Try again").click()
     expect(page.locator(".heading .status").first).to_contain_text("waiting for delivery")
+
+
+@pytest.mark.parametrize("width", [1360, 900, 400])
+def test_long_values_do_not_break_the_list(gateway: Site, page: Page, width: int) -> None:
+    """A 64-character patient ID, a long name and a long error neither widen the list nor push the state away."""
+    study = gateway.study(UID, patient_id="X" * 64, patient_name="Wolfeschlegelsteinhausenbergerdorff" * 2, open=False)
+    gateway.step(gateway.job(study, State.REPORTED), Stage.DELIVER, "p" * 64, **dead("no route to host " * 60))
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in ("/", f"/studies/{UID}"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+    page.goto("/")
+    assert page.evaluate(
+        "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('.scroll'))"
+    )
+    state, name = page.locator(".state").bounding_box(), page.locator(".patient").bounding_box()
+    assert state is not None
+    assert name is not None
+    assert state["x"] + state["width"] <= width
+    assert name["width"] < 300 or width == 400
+    assert (state["y"] >= name["y"] + name["height"]) == (width == 400)  # a card: the state below the name
+    assert "no route to host" not in page.locator(".list").inner_text()
+
+
+@pytest.mark.parametrize(("length", "text"), [(12, "12 B"), (20_480, "20 kB"), (3_400_000, "3.4 MB")])
+def test_chosen_file_shows_its_size(page: Page, length: int, text: str) -> None:
+    """A small file is shown in kB, never as 0.0 MB; the form stands in the middle of the page."""
+    page.goto("/upload")
+    chosen = FilePayload(name="a.dcm", mimeType="application/dicom", buffer=b"x" * length)
+    page.locator("#files").set_input_files(files=chosen)
+    expect(page.locator("#chosen span")).to_have_text(text)
+    form = page.locator("#upload").bounding_box()
+    assert form is not None
+    assert abs(form["x"] * 2 + form["width"] - 1360) < 20
 
 
 def test_narrow_screen(gateway: Site, phantom: Phantom, page: Page) -> None:

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from service.domain.finding import Analysis
 from service.domain.result import Result
 from service.domain.tooth import PERMANENT, tooth_of
-from service.results import measurement_report, segmentation
+from service.results import measurement_report, segmentation, wording
 from tests.builders import DX, IO, SYNTAXES, analysis_of, as_bytes, ellipse, header_of, xray
 from tests.subjects import subject_of
 
@@ -34,6 +34,7 @@ SOURCES: dict[str, dict[str, object]] = {
     "px-monochrome1": {"photometric": "MONOCHROME1"},
     "px-spacing": PLANE,
     "px-lacking": LACKING,
+    "px-far": {"SeriesNumber": 20_000, "InstanceNumber": 10_000},
     "px-sex-unknown": {"PatientSex": "U"},
     "io": {"modality": "IO", "sop_class": IO},
     "io-monochrome1": {"modality": "IO", "sop_class": IO, "photometric": "MONOCHROME1"},
@@ -55,7 +56,7 @@ def tool(name: str) -> str:
 
 def run(name: str, *files: Path) -> subprocess.CompletedProcess[str]:
     """The output of a validator, standard error included."""
-    options = ("-new",) if name == "dciodvfy" else ()
+    options = {"dciodvfy": ("-new",), "dsrdump": ("+Pl",)}.get(name, ())  # +Pl: long texts in full
     return subprocess.run(
         [tool(name), *options, *map(str, files)],
         check=False,
@@ -136,6 +137,20 @@ def test_a_report_without_findings_is_valid(name: str, tmp_path: Path) -> None:
     ds = source(name)
     (result,) = results(ds, analysis_of(header_of(ds), (), notes=("orientation assumed",)))
     assert_valid(save(tmp_path, "sr", result.content))
+
+
+def test_another_reader_shows_the_conclusion(tmp_path: Path) -> None:
+    """A plain SR reader shows the conclusion whole, and no flag or note as the code calls it."""
+    ds = source("px")
+    analysis = analysis_of(
+        header_of(ds), TEETH, flags={36: ("number-uncertain",)}, notes=("window taken from the data",)
+    )
+    subject = subject_of(ds, analysis)
+    (result,) = measurement_report.write(subject)
+    shown = run("dsrdump", save(tmp_path, "sr", result.content)).stdout
+    assert wording.conclusion(subject.sources) in shown
+    assert "number-uncertain" not in shown
+    assert "window taken" not in shown
 
 
 @pytest.mark.parametrize("name", ["px-monochrome1", "px-spacing", "px-lacking", "io"])

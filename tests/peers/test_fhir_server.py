@@ -104,7 +104,7 @@ def test_report_without_teeth(record: Record) -> None:
     """No tooth found is a report, too."""
     record.deliver()
     (report,) = record.all("DiagnosticReport")
-    assert "no teeth found" in report["conclusion"]
+    assert "No teeth found" in report["conclusion"]
 
 
 def test_one_device_for_one_algorithm(record: Record) -> None:

@@ -24,7 +24,6 @@ class NumberedTooth:
         log_p: (32,) log probability of each number, of this look and those before.
         fdi: None = no number fits.
         margin: see ``numbering.Number``.
-        agreed: an earlier look gave the same tooth the same number.
     """
 
     instance: Instance
@@ -33,11 +32,10 @@ class NumberedTooth:
     log_p: NDArray[np.float64]
     fdi: int | None
     margin: float
-    agreed: bool
 
-    def features(self) -> tuple[float, float, float, float]:
-        """What its certainty depends on: 1, margin up to a ceiling, how well it is seen, whether two looks agree."""
-        return 1.0, min(self.margin, _MARGIN_CEILING), self.instance.seen, float(self.agreed)
+    def features(self) -> tuple[float, float, float]:
+        """What its certainty depends on: 1, margin up to a ceiling, how well it is seen."""
+        return 1.0, min(self.margin, _MARGIN_CEILING), self.instance.seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,8 +63,8 @@ def number_look(frame: Frame, grid: tuple[int, int], instances: Sequence[Instanc
         [Evidence(t.x, *t.span, opinion) for t, opinion in zip(instances, opinions, strict=True)],
     )
     teeth = [
-        NumberedTooth(instance, *place, opinion, number.fdi, number.margin, twin is not None and twin.fdi == number.fdi)
-        for instance, place, opinion, number, twin in zip(instances, places, opinions, numbers, same, strict=True)
+        NumberedTooth(instance, *place, opinion, number.fdi, number.margin)
+        for instance, place, opinion, number in zip(instances, places, opinions, numbers, strict=True)
     ]
     return Look(frame, grid, teeth)
 

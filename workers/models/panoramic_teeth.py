@@ -2,7 +2,7 @@
 
 Two looks by one network: the first at the whole image finds where the arch lies, the second sees that arch in the frame
 in which the network knows arches best, whatever the device made of it. Each look is taken twice, once mirrored. The
-second look gives the outlines, both together the numbers; where they disagree, the number is less certain.
+second look gives the outlines, both together the numbers.
 """
 
 from dataclasses import dataclass
@@ -61,14 +61,14 @@ class Settings:
     Attributes:
         canvas: rows and columns the network sees.
         mean, deviation: of the standardized canvas.
-        certainty: bias and weights of margin, seen and agreed in the logistic curve that gives the certainty.
+        certainty: bias and weights of margin and seen in the logistic curve that gives the certainty.
         uncertain_below: a number of less certainty is flagged.
     """
 
     canvas: tuple[int, int]
     mean: float
     deviation: float
-    certainty: tuple[float, float, float, float]
+    certainty: tuple[float, float, float]
     uncertain_below: float
 
     @classmethod
@@ -76,11 +76,11 @@ class Settings:
         """From the JSON object. Raises ConfigurationError naming the bundle where something is missing or odd."""
         try:
             rows, columns = (int(value) for value in settings["canvas"])
-            bias, margin, seen, agreed = (float(value) for value in settings["certainty"])
+            bias, margin, seen = (float(value) for value in settings["certainty"])
             mean, deviation, below = (float(settings[key]) for key in ("mean", "deviation", "uncertain_below"))
         except (KeyError, TypeError, ValueError) as error:
             raise broken(bundle, f"configs/inference.json is not that of {PanoramicTeeth.name} ({error})") from error
-        return cls((rows, columns), mean, deviation, (bias, margin, seen, agreed), below)
+        return cls((rows, columns), mean, deviation, (bias, margin, seen), below)
 
 
 class LoadedPanoramicTeeth:

@@ -1,6 +1,6 @@
 """Fit the certainty of a bundle, so that of the teeth called 90 % certain about nine in ten are right.
 
-Logistic regression with four parameters on the validation split, each film as it is and as another scanner might make
+Logistic regression with three parameters on the validation split, each film as it is and as another scanner might make
 it; few parameters, so that measuring on the same split flatters little.
 """
 
@@ -22,7 +22,7 @@ _RIDGE = 1.0  # in teeth: keeps the fit finite where all are right
 
 
 def calibrate(data: Path, bundle: Path, split: str = "val") -> tuple[float, ...]:
-    """Fit and write ``certainty`` in configs/inference.json of a bundle; gives the four parameters."""
+    """Fit and write ``certainty`` in configs/inference.json of a bundle; gives the parameters."""
     model, progress = PanoramicTeeth(bundle).load("auto"), Progress()
     features, right = list[tuple[float, ...]](), list[bool]()
     for stress in (False, True):
@@ -34,7 +34,7 @@ def calibrate(data: Path, bundle: Path, split: str = "val") -> tuple[float, ...]
             features += [tooth.features() for tooth, _ in kept]
             right += right_teeth([found for _, found in kept], truths_of(film.labels))
             progress.tell(f"calibration, {done} of {count} images")
-    weights = fit_logistic(np.array(features, float).reshape(-1, 4), np.array(right, float))
+    weights = fit_logistic(np.array(features, float).reshape(-1, 3), np.array(right, float))
     file = bundle / "configs" / "inference.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     certainty = [round(float(weight), 4) for weight in weights]

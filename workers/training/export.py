@@ -28,7 +28,7 @@ _LICENSE = (
     "weights."
 )
 _USE = "Research and evaluation only; not for diagnosis. Results are unverified until a dentist has reviewed them."
-_CERTAINTY = [-4.0, 0.35, 3.0, 1.0]  # a start; workers.training.calibrate fits it
+_CERTAINTY = [-2.0, 0.35, 1.0]  # a start; workers.training.calibrate fits it
 _KERNEL = 4  # dimensions of a convolution's weights
 _LABELS = {"0": "background", **{str(index + 1): f"FDI {fdi}" for index, fdi in enumerate(FDI)}}
 
@@ -78,7 +78,7 @@ def _inference(plan: Plan) -> dict[str, Any]:
         "mean": MEAN,
         "deviation": DEVIATION,
         "certainty": _CERTAINTY,
-        "uncertain_below": 0.75,
+        "uncertain_below": 0.85,
     }
 
 

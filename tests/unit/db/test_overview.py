@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service import clock
 from service.db import overview
-from service.db.overview import StudyView, Tone
+from service.db.overview import StudyView
+from service.db.status import Condition, Status, Tone, in_short, in_words, plain_status
 from service.domain.job import Stage, State
 from tests.unit.web.rows import Site, dead, done, site
 
@@ -33,14 +33,14 @@ def find(gateway: Site, uid: str = "2.25.1") -> StudyView:
 def test_receiving(gateway: Site) -> None:
     """A study without a job is receiving."""
     gateway.study(open=True)
-    assert find(gateway).status == overview.Status(Tone.RECEIVING, "receiving")
+    assert find(gateway).status == plain_status(Tone.RECEIVING, "receiving")
 
 
 def test_waiting_and_analyzing(gateway: Site) -> None:
     """A received study waits for analysis until somebody holds the row, and says so from then on."""
     job = gateway.job(gateway.study())
     gateway.step(job, Stage.ANALYZE)
-    assert find(gateway).status == overview.Status(Tone.WORKING, "received, waiting for analysis")
+    assert find(gateway).status == plain_status(Tone.WORKING, "received, waiting for analysis")
     later = clock.now() + timedelta(seconds=60)
     other = gateway.job(gateway.study("2.25.2"))
     gateway.step(other, Stage.ANALYZE, lease="host/1/x", lease_until=later, attempts=1)
@@ -61,7 +61,7 @@ def test_delivered(gateway: Site) -> None:
     gateway.step(job, Stage.ANALYZE, **done(2.5))
     gateway.step(job, Stage.DELIVER, "pacs", **done(0.5, "stored"))
     found = find(gateway)
-    assert found.status == overview.Status(Tone.DELIVERED, "delivered")
+    assert found.status == plain_status(Tone.DELIVERED, "delivered")
     assert [step.seconds for step in found.jobs[0].stages] == [2.5]
     assert [(step.destination, step.message) for step in found.jobs[0].deliveries] == [("pacs", "stored")]
 
@@ -73,20 +73,67 @@ def test_nowhere_to_deliver(gateway: Site) -> None:
 
 
 def test_declined(gateway: Site) -> None:
-    """A declined study names the reason."""
-    gateway.job(gateway.study(), State.DECLINED, reason="no pixel data")
-    assert find(gateway).status == overview.Status(Tone.DECLINED, "declined: no pixel data")
+    """A declined study names the reason in words; the stored reason keeps the name of the model."""
+    gateway.job(gateway.study(), State.DECLINED, reason="teeth_panoramic: it is a photograph")
+    found = find(gateway)
+    assert found.status == plain_status(Tone.DECLINED, "not analyzed: it is a photograph")
+    assert found.jobs[0].reason == "teeth_panoramic: it is a photograph"
 
 
-@pytest.mark.parametrize("columns", [dead("association rejected"), {"held": True, "message": "association rejected"}])
-def test_needs_attention(gateway: Site, columns: dict[str, Any]) -> None:
-    """A dead or held delivery needs attention, in the peer's own words, and can be retried."""
+def test_needs_attention(gateway: Site) -> None:
+    """A delivery that was given up needs attention, in the peer's own words, and can be retried."""
     job = gateway.job(gateway.study(), State.REPORTED)
     gateway.step(job, Stage.DELIVER, "ehr", **done())
-    gateway.step(job, Stage.DELIVER, "pacs", **columns)
+    gateway.step(job, Stage.DELIVER, "pacs", **dead("association rejected"))
     found = find(gateway)
-    assert found.status == overview.Status(Tone.ATTENTION, "needs attention: pacs: association rejected")
+    text = "needs attention: pacs: association rejected"
+    assert found.status == Status(Tone.ATTENTION, text, "needs attention: pacs")
     assert found.jobs[0].retryable
+    assert "Try again" in found.jobs[0].deliveries[1].to_do
+
+
+def test_held_is_no_failure(gateway: Site) -> None:
+    """A held delivery has a tone of its own, a short reason, and says what a person must do."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    message = "research model teeth_panoramic: set analysis.allow_research_models = true to deliver its results"
+    gateway.step(job, Stage.DELIVER, "pacs", held=True, message=message)
+    found = find(gateway)
+    assert found.status == Status(Tone.HELD, f"held: pacs: {message}", "held: research model not allowed")
+    assert found.jobs[0].retryable
+    to_do = found.jobs[0].deliveries[0].to_do
+    assert to_do.startswith("an administrator must set analysis.allow_research_models = true and restart Dentgate")
+    assert to_do.endswith("then press Try again")
+
+
+def test_given_up_comes_before_held(gateway: Site) -> None:
+    """Where one delivery was given up and another is held, the study needs attention."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    gateway.step(job, Stage.DELIVER, "pacs", held=True, message="no patient matches")
+    gateway.step(job, Stage.DELIVER, "ehr", **dead("full"))
+    assert find(gateway).status.tone is Tone.ATTENTION
+
+
+@pytest.mark.parametrize(
+    ("message", "short"),
+    [
+        ("no patient matches the PatientID of the study; mend it", "no patient matches the PatientID of the study"),
+        (
+            "the patient with the PatientID of the study was born on another day than",
+            "the patient's birth date differs",
+        ),
+        ("", "no reason was recorded"),
+        ("word " * 40, " ".join(["word"] * 16) + "…"),
+    ],
+)
+def test_in_short(message: str, short: str) -> None:
+    """A list shows the first clause, or fewer words, never all of a long message."""
+    assert in_short(message) == short
+
+
+def test_in_words() -> None:
+    """Code names of models go, what several models said stands once, and other words with a colon stay."""
+    assert in_words("teeth_panoramic: it is a photograph; spine_ap: it is a photograph") == "it is a photograph"
+    assert in_words("pixel data: truncated; send it again") == "pixel data: truncated; send it again"
 
 
 def test_trying_again(gateway: Site) -> None:
@@ -94,8 +141,22 @@ def test_trying_again(gateway: Site) -> None:
     job = gateway.job(gateway.study(), State.REPORTED)
     gateway.step(job, Stage.DELIVER, "ehr", attempts=2, message="connection refused")
     found = find(gateway)
-    assert found.status == overview.Status(Tone.RETRYING, "reported, trying again: ehr: connection refused")
+    text = "reported, trying again: ehr: connection refused"
+    assert found.status == Status(Tone.RETRYING, text, "reported, trying again: ehr")
     assert not found.jobs[0].retryable
+    assert found.jobs[0].deliveries[0].to_do == ""
+
+
+def test_some_destinations_have_everything(gateway: Site) -> None:
+    """Where others have the results the state counts them beside the one that is tried again."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    gateway.step(job, Stage.REPORT, **done())
+    for name in ("ehr", "archive"):
+        gateway.step(job, Stage.DELIVER, name, **done())
+    gateway.step(job, Stage.DELIVER, "deadpacs", attempts=2, message="connection refused")
+    found = find(gateway).status
+    assert (found.tone, found.short) == (Tone.RETRYING, "delivered to 2 of 3, trying again: deadpacs")
+    assert found.text == "delivered to 2 of 3, trying again: deadpacs: connection refused"
 
 
 def test_trouble_of_an_earlier_revision_stays_visible(gateway: Site) -> None:
@@ -145,7 +206,18 @@ def test_counts(gateway: Site) -> None:
     gateway.step(job, Stage.DELIVER, "pacs", **dead("x"))
     gateway.step(job, Stage.DELIVER, "ehr", held=True)
     gateway.step(job, Stage.DELIVER, "archive")
+    gateway.step(job, Stage.DELIVER, "slow", attempts=3, message="timed out")
+    later = clock.now() + timedelta(seconds=60)
+    gateway.step(job, Stage.DELIVER, "busy", lease="host/1/x", lease_until=later, attempts=2, message="timed out")
     with gateway.db.session() as session:
-        counts = overview.count_work(session)
+        counts = overview.count_work(session, clock.now())
     assert counts.jobs == {"received": 0, "analyzed": 0, "declined": 0, "reported": 1, "delivered": 0}
-    assert (counts.open_studies, counts.due, counts.dead, counts.held) == (1, 1, 1, 1)
+    assert (counts.open_studies, counts.due, counts.dead, counts.held) == (1, 3, 1, 1)
+    assert counts.retrying == 1
+    assert counts.deliveries == {
+        ("pacs", Condition.DEAD): 1,
+        ("ehr", Condition.HELD): 1,
+        ("archive", Condition.WAITING): 1,
+        ("slow", Condition.RETRYING): 1,
+        ("busy", Condition.RUNNING): 1,
+    }

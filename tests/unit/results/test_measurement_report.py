@@ -105,7 +105,7 @@ def test_it_is_preliminary_and_unverified() -> None:
         "PRELIMINARY",
         "UNVERIFIED",
     )
-    assert report.SeriesDescription == "AI: tooth numbering (unverified)"
+    assert report.SeriesDescription == "AI: tooth numbering (unverified), series 1 image 1"
     assert report.Manufacturer == "Dentgate"
     assert f"{report.ContentDate} {report.ContentTime}" == "20250115 103000"
     equipment = {item.ManufacturerModelName: item for item in report.ContributingEquipmentSequence}
@@ -113,19 +113,28 @@ def test_it_is_preliminary_and_unverified() -> None:
 
 
 def test_flags_and_notes_can_be_read() -> None:
-    """Flags stand with their finding, notes of the analysis once in the report, each as a comment."""
+    """Flags stand in words with their finding; a conclusion in plain words stands once in the report."""
     report = written(subject_of(*of(36, 37, flags={36: ("number-uncertain",)}, notes=("orientation assumed",))))
-    assert texts(report) == ["number-uncertain", "orientation assumed"]
+    remark, conclusion = texts(report)
+    assert remark == "Number uncertain"
+    assert conclusion.startswith(
+        "AI result, not verified by a dentist. Research model, not for diagnosis. 2 teeth found;"
+    )
+    assert "; number uncertain: 36; orientation assumed, " in conclusion
+    container = report.ContentSequence[-1]
+    assert container.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
+    assert texts(container) == [conclusion]
 
 
 def test_no_finding_is_said() -> None:
-    """An analysis without findings gives a report of its own that says so, with its notes."""
+    """An analysis without findings gives a report of its own that says so, in code and in words."""
     report = written(subject_of(*of(notes=("orientation assumed",))))
     assert content_of(report).get_planar_roi_measurement_groups() == []
     (group,) = content_of(report).get_image_measurement_groups()
     evaluations = {item.name.value: item.value for item in group.get_qualitative_evaluations()}
     assert evaluations["38199008"] == hd.sr.CodedConcept("272519000", "SCT", "Absent")
-    assert texts(report) == ["orientation assumed"]
+    (conclusion,) = texts(report)
+    assert "No teeth found; orientation assumed, " in conclusion
 
 
 def test_findings_without_region_get_a_report_of_their_own() -> None:

@@ -140,7 +140,7 @@ def test_it_says_who_made_it_and_that_nobody_verified_it() -> None:
     """Manufacturer is ours, the series is marked AI and unverified, the algorithm stands in the equipment."""
     seg = written(subject_of(xray()))
     assert seg.Manufacturer == "Dentgate"
-    assert seg.SeriesDescription == "AI: teeth segmentation (unverified)"
+    assert seg.SeriesDescription == "AI: teeth segmentation (unverified), series 1 image 1"
     equipment = {item.ManufacturerModelName: item for item in seg.ContributingEquipmentSequence}
     assert equipment[ALGORITHM.name].DeviceUID == device_uid(ALGORITHM)
     assert equipment["Probe"].Manufacturer == "ProbeVendor"

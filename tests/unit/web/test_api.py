@@ -25,7 +25,11 @@ def test_detail(gateway: Site, client: httpx.Client) -> None:
     gateway.step(job, Stage.ANALYZE, **done(3.0))
     gateway.step(job, Stage.DELIVER, "pacs", **dead("rejected"))
     body = client.get("/api/studies/2.25.1").json()
-    assert body["study"]["status"] == {"tone": "attention", "text": "needs attention: pacs: rejected"}
+    assert body["study"]["status"] == {
+        "tone": "attention",
+        "text": "needs attention: pacs: rejected",
+        "short": "needs attention: pacs",
+    }
     assert (body["study"]["state"], body["study"]["teeth_found"]) == ("reported", 2)
     assert [step["seconds"] for step in body["jobs"][0]["stages"]] == [3.0]
     assert [(step["destination"], step["condition"]) for step in body["jobs"][0]["deliveries"]] == [("pacs", "dead")]
@@ -74,5 +78,18 @@ def test_metrics(gateway: Site, client: httpx.Client) -> None:
     assert 'dentgate_outbox_rows{condition="due"} 1' in lines
     assert "dentgate_studies_open 1" in lines
     assert any(line.startswith("dentgate_storage_free_bytes ") for line in lines)
+    assert 'dentgate_deliveries{destination="pacs",condition="dead"} 0' in lines
     assert "2.25" not in text
     assert "Probe" not in text
+
+
+def test_metrics_name_the_destination(gateway: Site, client: httpx.Client) -> None:
+    """What a destination does not have yet is counted under its name, by what happens to it."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    gateway.step(job, Stage.DELIVER, "pacs", attempts=2, message="refused")
+    gateway.step(job, Stage.DELIVER, "ehr", held=True)
+    lines = client.get("/metrics").text.splitlines()
+    assert 'dentgate_deliveries{destination="pacs",condition="retrying"} 1' in lines
+    assert 'dentgate_deliveries{destination="ehr",condition="held"} 1' in lines
+    assert 'dentgate_outbox_rows{condition="retrying"} 1' in lines
+    assert 'dentgate_outbox_rows{condition="held"} 1' in lines

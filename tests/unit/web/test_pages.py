@@ -8,6 +8,7 @@ import pytest
 
 from service import clock
 from service.domain.job import Stage, State
+from service.web.templating import teeth
 from tests.builders import analysis_of, xray
 from tests.unit.web.rows import Site, dead, done
 
@@ -35,7 +36,7 @@ def test_list_shows_studies(gateway: Site, client: httpx.Client) -> None:
     """A line of the list holds patient, date, description, sender, images, state and teeth."""
     analyzed(gateway)
     page = client.get("/").text
-    for text in ("Probe, Dental", "P1", "2025-01-15", "Panoramic", "PANO1", "delivered", '<td class="number">3</td>'):
+    for text in ("Probe, Dental", "P1", "2025-01-15", "Panoramic", "PANO1", "delivered", 'data-label="Teeth">3</td>'):
         assert text in page
 
 
@@ -55,7 +56,7 @@ def test_study_page(gateway: Site, client: httpx.Client) -> None:
     analyzed(gateway)
     page = client.get("/studies/2.25.1").text
     assert page.count('class="outline"') == 3
-    assert "AI result - not verified by a dentist." in page
+    assert "AI result - not verified by a dentist. Research model, not for diagnosis." in page
     assert "Tooth 37, number uncertain, certainty 97 %" in page
     for text in ("orientation assumed", "tooth-numbering 1.0.0", "stored 2 objects", "3.25 s"):
         assert text in page
@@ -65,9 +66,11 @@ def test_study_page(gateway: Site, client: httpx.Client) -> None:
 
 def test_declined_study_says_why(gateway: Site, client: httpx.Client) -> None:
     """A declined study says why in plain words and shows no AI banner."""
-    gateway.job(gateway.study(), State.DECLINED, reason="only panoramic X-rays are read")
+    gateway.job(gateway.study(), State.DECLINED, reason="teeth_panoramic: it is a photograph")
     page = client.get("/studies/2.25.1").text
-    assert "The images are kept, but no result was made: only panoramic X-rays are read." in page
+    assert "The images are kept, but no result was made: it is a photograph." in page
+    assert "not analyzed: it is a photograph" in page
+    assert "teeth_panoramic" not in page + client.get("/").text
     assert "AI result" not in page
 
 
@@ -117,6 +120,59 @@ def test_retry_button(gateway: Site, client: httpx.Client) -> None:
         answer = client.post(action.group(1))
         assert (answer.status_code, answer.headers["location"]) == (303, "/studies/2.25.1")
         assert "reported, waiting for delivery" in client.get("/studies/2.25.1").text
+
+
+def test_list_is_short_where_something_failed(gateway: Site, client: httpx.Client) -> None:
+    """The list names the destination, the study page also what it said."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    gateway.step(job, Stage.DELIVER, "ehr", **done())
+    gateway.step(job, Stage.DELIVER, "pacs", attempts=2, message="connection refused by 127.0.0.1:4242")
+    listed, page = client.get("/").text, client.get("/studies/2.25.1").text
+    assert "<span>delivered to 1 of 2, trying again: pacs</span>" in listed
+    assert "connection refused" not in listed
+    assert "<span>delivered to 1 of 2, trying again: pacs</span>" in page
+    assert '<td class="words">connection refused by 127.0.0.1:4242</td>' in page
+
+
+def test_held_says_what_to_do(gateway: Site, client: httpx.Client) -> None:
+    """A held delivery is no red alarm, and what must be done stands beside its reason."""
+    job = gateway.job(gateway.study(), State.REPORTED)
+    message = "research model teeth_panoramic: set analysis.allow_research_models = true to deliver its results"
+    gateway.step(job, Stage.DELIVER, "pacs", held=True, message=message)
+    listed, page = client.get("/").text, client.get("/studies/2.25.1").text
+    assert "<span>held: research model not allowed</span>" in listed
+    assert "status-attention" not in listed + page
+    to_do = "an administrator must set analysis.allow_research_models = true and restart Dentgate, then press Try again"
+    assert f"To do: {to_do}." in page
+    assert ">Try again</button>" in page
+
+
+def test_results_of_several_images_are_told_apart(gateway: Site, client: httpx.Client) -> None:
+    """With two images each SR and SEG says which one it belongs to; head and list show the teeth of each."""
+    job = gateway.job(gateway.study(instances=2), State.DELIVERED)
+    for number, found in enumerate(((36, 46), (11,))):
+        gateway.analysis(job, analysis_of(xray(SOPInstanceUID=f"2.25.1.{number}"), found))
+    for number in (1, 0):
+        gateway.artifact(job, "sr", f"2.25.9{number}", b"\x08\x00UI" + f"2.25.1.{number}".encode() + b"\0")
+    gateway.artifact(job, "report", "r", b"{}", "application/fhir+json")
+    listed, page = client.get("/").text, client.get("/studies/2.25.1").text
+    labels = re.findall(r"download>([^<]+)</a>", page)
+    assert labels == [
+        "Structured report (DICOM SR), image 2",
+        "Structured report (DICOM SR), image 1",
+        "Report (FHIR)",
+    ]
+    assert "2 + 1" in listed
+    assert "<dd>2 + 1</dd>" in page
+    assert client.get("/api/studies").json()["studies"][0]["teeth_per_image"] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"), [((), ""), ((30,), "30"), ((30, 29), "30 + 29"), ((1, 2, 3, 4, 5), "5 images")]
+)
+def test_teeth_in_words(counts: tuple[int, ...], text: str) -> None:
+    """Teeth are counted for each image while there are few of them."""
+    assert teeth(counts) == text
 
 
 def test_what_a_sender_wrote_is_escaped(gateway: Site, client: httpx.Client) -> None:

@@ -63,7 +63,11 @@ def test_form_without_scripts_leads_to_the_study(client: httpx.Client) -> None:
     ("content", "fields", "sentence"),
     [
         (b"", PATIENT, "the file is empty"),
-        (b"%PDF-1.7 something else entirely, long enough to look at", PATIENT, ""),
+        (
+            b"%PDF-1.7 something else entirely, long enough to look at",
+            PATIENT,
+            "file-0 is not a JPEG, PNG or DICOM file",
+        ),
         (encoded(GREY)[:60], PATIENT, "truncated"),
         (b"\xff\xd8\xff", PATIENT, "truncated"),
         (as_bytes(xray())[:900], PATIENT, ""),
@@ -79,7 +83,7 @@ def test_bad_upload_is_400_with_a_sentence(
     """What cannot be taken is answered 400 with one plain sentence, and leaves nothing behind."""
     answer = client.post("/api/studies", files=files(content), data=fields)
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith("file-0: ")
+    assert answer.json()["error"].startswith("file-0")
     assert sentence in answer.json()["error"]
     assert client.get("/api/studies").json()["total"] == 0
     assert [path for path in gateway.storage.root.rglob("*") if path.is_file()] == []
@@ -91,7 +95,8 @@ def test_good_files_arrive_beside_a_bad_one(client: httpx.Client) -> None:
     assert answer.status_code == 201
     good, bad = answer.json()["files"]
     assert (good["error"], bad["study_instance_uid"]) == ("", "")
-    assert bad["error"]
+    assert (bad["error"], good["sentence"]) == ("not a JPEG, PNG or DICOM file", "")
+    assert bad["sentence"] == "file-1 is not a JPEG, PNG or DICOM file"
 
 
 @pytest.mark.parametrize("fields", [{"kind": "hologram"}, {"patient_id": "x" * 65}])

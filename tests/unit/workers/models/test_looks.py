@@ -19,23 +19,27 @@ def instance(x: float, fdi: int, sure: float = 5.0) -> Instance:
 
 
 def test_looks_agree() -> None:
-    """A tooth that both looks give the same number is marked as agreed, with a larger margin than by one look."""
-    alone = number_look(WHOLE, GRID, [instance(60, 14, 2), instance(70, 13, 2)], None)
-    both = number_look(WHOLE, GRID, [instance(60, 14), instance(70, 13)], alone)
+    """Where both looks say the same the margin is larger than by a weak look alone."""
+    weak = number_look(WHOLE, GRID, [instance(60, 14, 2), instance(70, 13, 2)], None)
+    strong = number_look(WHOLE, GRID, [instance(60, 14), instance(70, 13)], None)
+    both = number_look(WHOLE, GRID, [instance(60, 14, 2), instance(70, 13, 2)], strong)
     assert [tooth.fdi for tooth in both.teeth] == [14, 13]
-    assert all(tooth.agreed for tooth in both.teeth)
-    assert not any(tooth.agreed for tooth in alone.teeth)
-    assert both.teeth[0].margin > alone.teeth[0].margin
+    assert both.teeth[0].margin > weak.teeth[0].margin
 
 
 def test_looks_disagree() -> None:
-    """Where the first look was sure of another number the second gives in or is less certain, and is not agreed."""
+    """Where the first look was sure of another number the second gives in or is less certain."""
     first = number_look(WHOLE, GRID, [instance(60, 15, 8)], None)
-    second = number_look(WHOLE, GRID, [instance(60, 14, 3)], first)
-    fresh = number_look(WHOLE, GRID, [instance(60, 14, 3)], None)
-    assert second.teeth[0].fdi == 15 or second.teeth[0].margin < fresh.teeth[0].margin
-    far = number_look(WHOLE, GRID, [instance(120, 24)], first)
-    assert not far.teeth[0].agreed
+    second = number_look(WHOLE, GRID, [instance(60, 14, 3)], first).teeth[0]
+    fresh = number_look(WHOLE, GRID, [instance(60, 14, 3)], None).teeth[0]
+    assert second.fdi == 15 or second.margin < fresh.margin
+
+
+def test_another_tooth_has_no_say() -> None:
+    """What the first look saw elsewhere changes nothing."""
+    first = number_look(WHOLE, GRID, [instance(60, 15, 8)], None)
+    far, alone = (number_look(WHOLE, GRID, [instance(120, 24)], before).teeth[0] for before in (first, None))
+    assert (far.fdi, far.margin) == (alone.fdi, alone.margin)
 
 
 def test_centres_are_fractions_of_the_image() -> None:
