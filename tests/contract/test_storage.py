@@ -14,16 +14,6 @@ from service.storage.s3 import S3Storage
 from tests.builders import uid_of
 
 
-@pytest.fixture(scope="module")
-def object_store() -> Iterator[str]:
-    """Address of an S3 server on loopback (moto's, over real HTTP)."""
-    moto = pytest.importorskip("moto.server", reason="moto is not installed, so there is no S3 server")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
 @pytest.fixture(params=["file", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """An empty storage of every kind."""

@@ -27,7 +27,7 @@ from tests.servers import OrthancServer
 from workers.training.phantom import panoramic_phantom
 
 REAL, DRAWN = 20, 6
-FULL_SIZE = (1991, 1127)  # columns, rows of the originals, before the collection stretched them to a square
+FULL_SIZE = (1992, 1128)  # columns, rows: about those of the originals, before they were stretched to a square
 SYNTAXES = (ExplicitVRLittleEndian, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 SR, SEG = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -71,7 +71,7 @@ def _pixels() -> Iterator[np.ndarray]:
 
 
 def _wrap(folder: Path, number: int, pixels: np.ndarray) -> Sent:
-    bits, inverted = (8, 12)[number % 2], bool(number // 2 % 2)
+    bits, inverted = (8, 12)[number // 4 % 2], bool(number // 8 % 2)  # 16 images cross everything with everything
     stored = pixels.astype(np.uint16) << (bits - 8)
     if inverted:
         stored = (1 << bits) - 1 - stored
