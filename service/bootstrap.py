@@ -1,6 +1,7 @@
 """Settings -> the services a process works with. One set for each process, made after forking."""
 
-import logging
+import hashlib
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,8 +12,6 @@ from service.domain.errors import ConfigurationError
 from service.export import Destination, open_destination
 from service.settings import DestinationSettings, Settings
 from service.storage import Storage, open_storage
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,16 @@ def _open(entry: DestinationSettings, calling_ae: str) -> tuple[Destination, tup
     return peer, entry.results or peer.default_results
 
 
-def data_folder(settings: Settings) -> Path:
-    """A folder of this machine for sockets: the storage if that is a folder, else the working folder."""
-    url = settings.storage.url
-    return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else Path.cwd()
+def data_folder(settings: Settings, data: Path | None) -> Path:
+    """A folder of this machine for lock and socket, the same at every start.
+
+    Args:
+        settings: with storage in a folder, that folder serves.
+        data: the folder given on the command line, which wins.
+    """
+    if data is not None:
+        return data.resolve()
+    if settings.storage.url.startswith("file://"):
+        return Path(unquote(urlsplit(settings.storage.url).path))
+    digest = hashlib.sha256(f"{settings.storage.url} {settings.database.url}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"dentgate-{digest}"

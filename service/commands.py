@@ -39,7 +39,7 @@ def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
     _require_free_port("listener", settings.listener.host, settings.listener.port)
     _require_free_port("web", settings.web.host, settings.web.port)
     bootstrap.build(settings.with_broker("redis://"))  # wrong URLs end it here, before anything is started
-    run_folder = bootstrap.data_folder(settings) / "run"
+    run_folder = bootstrap.data_folder(settings, options.data) / "run"
     with _locked(run_folder):
         db = Database(settings.database.url)
         migrate(db)

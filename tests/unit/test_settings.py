@@ -1,9 +1,11 @@
 """Settings: file, environment, and one line for whatever is wrong."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from service.bootstrap import data_folder
 from service.domain.errors import ConfigurationError
 from service.settings import load_settings
 
@@ -76,3 +78,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A settings file that was asked for must be there."""
     with pytest.raises(ConfigurationError, match=r"nothing\.toml"):
         load_settings(tmp_path / "nothing.toml", environment={})
+
+
+def test_the_folder_for_lock_and_socket(tmp_path: Path) -> None:
+    """It is the one of the command line, else the storage; with storage elsewhere a steady one for temporary files."""
+    on_disk = load_settings(written(tmp_path, '[storage]\nurl = "file:///srv/a%20b"\n'), environment={})
+    assert data_folder(on_disk, None) == Path("/srv/a b")
+    assert data_folder(on_disk, tmp_path) == tmp_path.resolve()
+    elsewhere = load_settings(written(tmp_path, '[storage]\nurl = "s3://bucket/a"\n'), environment={})
+    assert data_folder(elsewhere, None) == data_folder(elsewhere, None)
+    assert data_folder(elsewhere, None).is_relative_to(tempfile.gettempdir())
