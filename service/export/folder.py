@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from service import clock
 from service.domain.errors import ConfigurationError, Permanent, Transient
 from service.domain.result import Delivery, Result
+from service.domain.uid import is_uid
 
-_UID = re.compile(r"\d+(\.\d+)*")  # PS3.5 section 9.1; a name that matches can be no path
 _SUFFIX = {"application/dicom": ".dcm", "application/fhir+json": ".json"}
 
 
@@ -39,7 +38,7 @@ class Folder:
     def deliver(self, delivery: Delivery) -> str:
         """See Destination. Every OSError is Transient: a share comes back, a full disk is emptied."""
         uid = delivery.study_instance_uid
-        if not _UID.fullmatch(uid):
+        if not is_uid(uid):
             message = "the Study Instance UID holds other than digits and dots, so no folder is named after it"
             raise Permanent(message)
         target = self._folder / uid / f"rev{delivery.revision}"

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 
 from service.domain.errors import NotMatching, NotUnderstood
+from service.domain.uid import is_uid
 from service.listener.dataset import Outline, outline
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
@@ -40,10 +41,6 @@ _NAMES = {
     STUDY: "StudyInstanceUID",
     SERIES: "SeriesInstanceUID",
 }
-# Components with leading zeros break PS3.5 section 9.1, but devices in the field write them and every PACS takes them:
-# refusing would keep such a device out for good, and nothing here computes with UIDs.
-_UID = re.compile(r"[0-9]+(\.[0-9]+)+", re.ASCII)
-_UID_LENGTH = 64
 _DELIMITERS = {0x5C, 0x5E, 0x3D}  # they end the effect of an escape sequence (PS3.5 6.1.2.5.3)
 
 
@@ -62,7 +59,7 @@ def check_uid(value: str, name: str) -> str:
     if not uid:
         message = f"{name} missing"
         raise NotUnderstood(message)
-    if len(uid) > _UID_LENGTH or not _UID.fullmatch(uid):
+    if not is_uid(uid):
         message = f"{name} malformed"
         raise NotUnderstood(message)
     return uid

@@ -17,13 +17,13 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as SrCode
-from pydicom.uid import UID
 from pydicom.valuerep import format_number_as_ds
 
 from service.domain.codes import Code
 from service.domain.errors import Permanent
 from service.domain.finding import Algorithm
 from service.domain.result import Result
+from service.domain.uid import is_uid
 from service.results.identity import device_uid, result_uid, series_uid
 from service.results.subject import Source, Subject
 
@@ -123,7 +123,7 @@ def evidence_of(source: Source) -> Dataset:
     _mend(clean)
     clean.Rows, clean.Columns = source.analysis.rows, source.analysis.columns
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
-        if not UID(clean.get(keyword) or "").is_valid:
+        if not is_uid(str(clean.get(keyword) or "")):
             message = f"the image has no valid {keyword}, so no result can refer to it"
             raise Permanent(message)
     return clean

@@ -1,16 +1,14 @@
 """Reading a study for a request; what is not there is answered with 404."""
 
-import re
-
 from fastapi import HTTPException, Request
 
 from service import clock
 from service.db import overview
 from service.db.overview import ArtifactView, InstanceView, StudyView
+from service.domain.uid import is_uid
 from service.web.services import services_of, shelf_of
 from service.web.views import StudyPage, summary_of
 
-_UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 NO_STUDY = "There is no such study here."
 
 
@@ -24,7 +22,7 @@ def read_page(request: Request, limit: int, offset: int) -> StudyPage:
 
 def read_study(request: Request, study_instance_uid: str) -> tuple[StudyView, tuple[InstanceView, ...]]:
     """A study and its instances. Raises HTTPException 404, also for what cannot be a UID (PS3.5 section 9.1)."""
-    if not _UID.fullmatch(study_instance_uid):
+    if not is_uid(study_instance_uid):
         raise HTTPException(404, NO_STUDY)
     with services_of(request).db.session() as session:
         study = overview.find_study(session, study_instance_uid, clock.now())
@@ -37,7 +35,7 @@ def read_artifact(request: Request, study_instance_uid: str, artifact_id: int) -
     """An artifact of a study and its bytes. Raises HTTPException 404."""
     services = services_of(request)
     artifact = None
-    if _UID.fullmatch(study_instance_uid):
+    if is_uid(study_instance_uid):
         with services.db.session() as session:
             artifact = overview.find_artifact(session, study_instance_uid, artifact_id)
     if artifact is None:
