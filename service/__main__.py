@@ -13,6 +13,7 @@ import threading
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from service import bootstrap, commands
@@ -148,6 +149,9 @@ def _parser() -> ArgumentParser:
         return sub.add_parser(name, parents=[parent], help=text, description=text)
 
     _add_worker(add("worker", kept, "a Celery worker for one or more stages; needs a broker that all processes share"))
+    _add_reconcile(
+        add("reconcile", kept, "received = analyzed or declined = reported = delivered: the account of a day")
+    )
     _add_jobs(add("jobs", kept, "list jobs, show a study, make what failed or was held due again"))
     _add_training(add("evaluate", shared, "measure a model on labelled images, by the code that serves"), evaluate)
     _add_training(add("train", shared, "train a model on labelled images"), train)
@@ -158,6 +162,12 @@ def _add_worker(parser: ArgumentParser) -> None:
     parser.add_argument("--queues", default=",".join(Stage), help="stages to work on, default all")
     parser.add_argument("--concurrency", type=int, default=1, help="processes, default 1")
     parser.set_defaults(run=worker)
+
+
+def _add_reconcile(parser: ArgumentParser) -> None:
+    parser.add_argument("--day", type=date.fromisoformat, help="YYYY-MM-DD (UTC), default today")
+    parser.add_argument("--files", action="store_true", help="read every stored file again and compare its digest")
+    parser.set_defaults(run=commands.reconcile_day)
 
 
 def _add_jobs(parser: ArgumentParser) -> None:

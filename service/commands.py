@@ -7,6 +7,7 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,20 +15,25 @@ import uvicorn
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import bootstrap
+from service import bootstrap, clock
 from service.bootstrap import Services
 from service.broker import EmbeddedBroker, server_binary
 from service.db import outbox
 from service.db.engine import Database
 from service.db.migrate import current, migrate, require_current
+from service.db.reconciliation import reconcile
 from service.db.studies import record_instances, touch_studies
 from service.db.tables import Job, Outbox, Study
 from service.domain.errors import ConfigurationError, DentgateError
 from service.domain.job import Stage
+from service.listener.commitment import Address, Commitments
 from service.listener.intake import Intake
+from service.listener.reporter import Reporter
 from service.listener.scp import Listener
+from service.listener.verification import verify
 from service.relay import Relay
 from service.settings import Settings
+from service.storage import open_storage
 from service.supervisor import Child, Supervisor, command_of
 from service.web.app import ReadinessItem, WebServices, create_app
 
@@ -64,10 +70,14 @@ def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> in
     """The DICOM listener."""
     services = _ready_services(settings)
     services.storage.sweep()
-    listener = Listener(settings.listener, settings.source, _intake(services))
+    commitments = _commitments(services)
+    reporter = Reporter(commitments, settings.listener.ae_title)
+    listener = Listener(settings.listener, settings.source, _intake(services), commitments)
     listener.start()
+    reporter.start()
     stop.wait()
     listener.stop(grace_seconds=10.0)
+    reporter.stop()
     return 0
 
 
@@ -128,6 +138,26 @@ def jobs(settings: Settings, options: Namespace, _stop: threading.Event) -> int:
     return 0
 
 
+def reconcile_day(settings: Settings, options: Namespace, _stop: threading.Event) -> int:
+    """The account of a day; with ``--files`` every stored file is read again. 1 if anything is missing."""
+    db = Database(settings.database.url)
+    require_current(db)
+    since = datetime.combine(options.day or clock.now().date(), time(), UTC)
+    until = since + timedelta(days=1)
+    with db.session() as session:
+        account = reconcile(session, since, until)
+    for line in account.lines():
+        print(line)
+    missing = len(account.adrift)
+    if options.files:
+        storage = open_storage(settings.storage.url, settings.storage.reserve_mb)
+        for problem in verify(db, storage, since, until):
+            missing += 1
+            print(f"DAMAGED           {problem}")
+    print(f"{since:%Y-%m-%d} (UTC): {'everything is accounted for' if not missing else f'{missing} problems'}")
+    return 1 if missing else 0
+
+
 def migrate_database(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
     """Bring the database to the newest migration."""
     print(f"database is at revision {migrate(Database(settings.database.url))}")
@@ -147,6 +177,12 @@ def _intake(services: Services) -> Intake:
         touch=lambda studies: touch_studies(services.db, studies),
         max_object_bytes=services.settings.listener.max_object_mb << 20,
     )
+
+
+def _commitments(services: Services) -> Commitments:
+    sources = services.settings.source
+    ports = {entry.ae_title: Address(next(iter(entry.hosts), ""), entry.port) for entry in sources if entry.port}
+    return Commitments(services.db, services.storage, ports)
 
 
 def _checks(services: Services) -> dict[str, Callable[[], str | None]]:

@@ -87,6 +87,10 @@ class SourceSettings(_Section):
 
     ae_title: AeTitle = Field(description="AE title of a modality or PACS that may send")
     hosts: tuple[str, ...] = Field((), description="addresses it may send from; empty: any")
+    port: int = Field(
+        0, ge=0, le=65535, description="where it hears storage commitment; 0: on the association on which it asked"
+    )
+    silent_hours: float = Field(0.0, ge=0, description="alarm when it has sent nothing for so many hours; 0: never")
 
 
 class DestinationSettings(_Section):

@@ -174,3 +174,28 @@ class Artifact(Base):
     storage_key: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(DIGEST)
     created_at: Mapped[datetime]
+
+
+class Commitment(Base):
+    """A storage commitment that a sender asked for (PS3.4 Annex J), until the answer has reached it."""
+
+    __tablename__ = "commitment"
+    __table_args__ = (
+        UniqueConstraint("calling_ae", "transaction_uid"),
+        Index("ix_commitment_due", "answered_at", "given_up_at", "not_before"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(UID)
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    #: address it asked from
+    host: Mapped[str] = mapped_column(String(255))
+    #: JSON list of [SOP class UID, SOP instance UID]
+    instances: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    #: next attempt; moved before each one, so that two listeners never tell the same thing at the same time
+    not_before: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    given_up_at: Mapped[datetime | None]
+    message: Mapped[str] = mapped_column(Text, default="")

@@ -7,11 +7,12 @@ from enum import IntEnum
 from service.listener.wire import Malformed
 
 C_STORE, C_ECHO, C_CANCEL = 0x0001, 0x0030, 0x0FFF
+N_EVENT_REPORT, N_ACTION = 0x0100, 0x0130
 RESPONSE = 0x8000
 _NO_DATA_SET = 0x0101
 _COMMENT_LENGTH = 64  # LO
-_CLASS, _FIELD, _MESSAGE, _ANSWERED, _DATA_SET, _STATUS, _COMMENT, _INSTANCE = (
-    0x0002, 0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0902, 0x1000,
+_CLASS, _FIELD, _MESSAGE, _ANSWERED, _DATA_SET, _STATUS, _COMMENT, _INSTANCE, _EVENT, _ACTION = (
+    0x0002, 0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0902, 0x1000, 0x1002, 0x1008,
 )  # fmt: skip
 
 
@@ -20,7 +21,10 @@ class Status(IntEnum):
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
+    NO_SUCH_INSTANCE = 0x0112
+    INVALID_ARGUMENT = 0x0115
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
     UNRECOGNIZED_OPERATION = 0x0211
     OUT_OF_RESOURCES = 0xA700
     NOT_MATCHING = 0xA900
@@ -29,13 +33,15 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request.
+    """A request, or the peer's response to one of ours.
 
     Attributes:
         field: which operation, for example C_STORE.
-        message_id: the sender's number of it.
+        message_id: the sender's number of it; of a response, our number of what it answers.
         sop_class_uid, sop_instance_uid: affected (or requested) SOP class and instance, as sent but without padding.
         has_data_set: True if a data set follows.
+        action: Action Type ID of an N-ACTION, 0 otherwise.
+        status: of a response, 0 otherwise.
     """
 
     field: int
@@ -43,6 +49,8 @@ class Command:
     sop_class_uid: str
     sop_instance_uid: str
     has_data_set: bool
+    action: int = 0
+    status: int = 0
 
 
 def parse_command(raw: bytes) -> Command:
@@ -63,10 +71,12 @@ def parse_command(raw: bytes) -> Command:
     try:
         return Command(
             field=_number(values[_FIELD]),
-            message_id=_number(values.get(_MESSAGE, b"\0\0")),
+            message_id=_number(values.get(_MESSAGE) or values.get(_ANSWERED, b"\0\0")),
             sop_class_uid=_uid(values.get(_CLASS) or values.get(0x0003, b"")),
             sop_instance_uid=_uid(values.get(_INSTANCE) or values.get(0x1001, b"")),
             has_data_set=_number(values[_DATA_SET]) != _NO_DATA_SET,
+            action=_number(values.get(_ACTION, b"\0\0")),
+            status=_number(values.get(_STATUS, b"\0\0")),
         )
     except (KeyError, struct.error):
         message = "command set lacks what every command has"
@@ -85,6 +95,19 @@ def response(command: Command, status: Status, comment: str = "") -> bytes:
         body += _element(_COMMENT, text + b" " * (len(text) % 2))
     if command.sop_instance_uid:
         body += _element(_INSTANCE, _padded(command.sop_instance_uid))
+    if command.action:
+        body += _element(_ACTION, struct.pack("<H", command.action))
+    return _element(0, struct.pack("<L", len(body))) + body
+
+
+def event_report(message_id: int, sop_class_uid: str, sop_instance_uid: str, event: int) -> bytes:
+    """The command set of an N-EVENT-REPORT request with a data set (PS3.7 10.3.1)."""
+    body = _element(_CLASS, _padded(sop_class_uid))
+    body += _element(_FIELD, struct.pack("<H", N_EVENT_REPORT))
+    body += _element(_MESSAGE, struct.pack("<H", message_id))
+    body += _element(_DATA_SET, struct.pack("<H", _NO_DATA_SET - 1))
+    body += _element(_INSTANCE, _padded(sop_instance_uid))
+    body += _element(_EVENT, struct.pack("<H", event))
     return _element(0, struct.pack("<L", len(body))) + body
 
 

@@ -10,8 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.domain.errors import NotMatching, NotUnderstood, OutOfResources, Refused
-from service.listener.command import C_CANCEL, C_ECHO, C_STORE, RESPONSE, Command, Status, parse_command, response
+from service.listener.command import (
+    C_CANCEL,
+    C_ECHO,
+    C_STORE,
+    N_ACTION,
+    N_EVENT_REPORT,
+    RESPONSE,
+    Command,
+    Status,
+    parse_command,
+    response,
+)
 from service.listener.intake import Intake, Reception
+from service.listener.promises import Promises
 from service.listener.wire import Closed, Malformed, Wire
 
 _log = logging.getLogger(__name__)
@@ -19,6 +31,7 @@ _log = logging.getLogger(__name__)
 P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
 _LAST, _COMMAND = 0x02, 0x01
 _LONGEST_COMMAND = 65536
+_LONGEST_REQUEST = 1 << 24  # a commitment of a hundred thousand instances
 _PDV_HEAD = 6
 # A router may never end its association: what it sent many studies ago must become quiet although it is connected.
 _LATEST = 8
@@ -40,11 +53,12 @@ class Context:
 
 @dataclass(slots=True)
 class _Message:
-    """A request whose data set is arriving; without ``reception`` the data set is passed over."""
+    """A request whose data set is arriving; without ``reception`` and ``collected`` the data set is passed over."""
 
     context_id: int
     command: Command
     reception: Reception | None = None
+    collected: bytearray | None = None
     status: Status = Status.SUCCESS
     comment: str = ""
     began: float = field(default_factory=time.monotonic)
@@ -65,11 +79,12 @@ class _Message:
             self.comment = str(error)
         else:
             self.status, self.comment = Status.PROCESSING_FAILURE, "processing failure"
-            _log.error("instance failed: %s", type(error).__name__)
+            _log.error("request failed: %s", type(error).__name__)
         self.drop()
 
     def drop(self) -> None:
         """Forget the bytes so far."""
+        self.collected = None
         reception, self.reception = self.reception, None
         if reception is not None:
             reception.discard()
@@ -93,6 +108,7 @@ class Exchange:
         *,
         max_pdu: int,
         kept_seconds: float,
+        promises: Promises | None = None,
     ) -> None:
         """Take over an accepted association.
 
@@ -103,12 +119,14 @@ class Exchange:
             calling_ae: who sends them.
             max_pdu: what we announced, in bytes.
             kept_seconds: how long after its last instance a study counts as being sent.
+            promises: answers storage commitment; without it that is not offered.
         """
         self._wire = wire
         self._contexts = contexts
         self._intake = intake
         self._calling_ae = calling_ae
         self._max_pdu = max_pdu
+        self._promises = promises
         self._fragments = bytearray()
         self._message: _Message | None = None
         self.stored = self.refused = 0
@@ -197,6 +215,10 @@ class Exchange:
                 message.status, message.comment = Status.NOT_UNDERSTOOD, "no data set"
             else:
                 self._open(message, context)
+        elif command.field == N_ACTION and self._promises is not None:
+            message.status = self._promises.judge(command, context.sop_class_uid)
+            if message.status is Status.SUCCESS:
+                message.collected = bytearray()
         elif command.field != C_ECHO:
             message.status = Status.UNRECOGNIZED_OPERATION
         return message
@@ -218,12 +240,23 @@ class Exchange:
         while size:
             piece = self._wire.some(size)
             message.attempt(lambda reception, piece=piece: reception.write(piece))  # type: ignore[misc]
+            if message.collected is not None:
+                _collect(message, piece)
             size -= len(piece)
         if last:
             self._message = None
             message.attempt(self._finish)
+            if message.collected is not None and self._promises is not None:
+                self._promise(message, bytes(message.collected), self._promises)
             message.drop()
             self._answer(message)
+
+    def _promise(self, message: _Message, raw: bytes, promises: Promises) -> None:
+        context = self._contexts[message.context_id]
+        try:
+            promises.take(message.context_id, raw, context.transfer_syntax_uid)
+        except Exception as error:  # noqa: BLE001 - the edge: the sender is told, its association lives on
+            message.fail(error)
 
     def _finish(self, reception: Reception) -> None:
         instance, _recorded = reception.finish()
@@ -234,6 +267,8 @@ class Exchange:
 
     def _answer(self, message: _Message) -> None:
         self.busy = False
+        if message.command.field == N_EVENT_REPORT | RESPONSE and self._promises is not None:
+            self._promises.heard(message.command)
         if message.command.field == C_CANCEL or message.command.field & RESPONSE:
             return  # nothing to cancel, nothing was asked
         if message.status is not Status.SUCCESS:
@@ -242,3 +277,15 @@ class Exchange:
         body = response(message.command, message.status, message.comment)
         head = struct.pack(">BxLLBB", P_DATA, len(body) + 6, len(body) + 2, message.context_id, _COMMAND | _LAST)
         self._wire.send(head + body)
+        if self._promises is not None:
+            self._promises.tell(self._wire, self._contexts)
+
+
+def _collect(message: _Message, piece: memoryview) -> None:
+    """Keep a piece of a small data set."""
+    collected = message.collected
+    if collected is None:
+        return
+    collected += piece
+    if len(collected) > _LONGEST_REQUEST:
+        message.fail(NotUnderstood("the data set is too long for a storage commitment"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from service import clock
 from service.domain.errors import ConfigurationError
 from service.listener.association import Association
+from service.listener.commitment import Commitments
 from service.listener.intake import Intake
 from service.settings import ListenerSettings, SourceSettings
 
@@ -25,8 +26,15 @@ _LAST_SECONDS = 5.0
 class Listener:
     """The DICOM application entity of one process."""
 
-    def __init__(self, settings: ListenerSettings, sources: Sequence[SourceSettings], intake: Intake) -> None:
-        """Keep what it needs; ``start`` opens the port."""
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        sources: Sequence[SourceSettings],
+        intake: Intake,
+        commitments: Commitments | None = None,
+    ) -> None:
+        """Keep what it needs; ``start`` opens the port. Without ``commitments`` storage commitment is refused."""
+        self._commitments = commitments
         self._settings = settings
         self._sources = tuple(sources)
         self._intake = intake
@@ -100,7 +108,9 @@ class Listener:
                 self._begin(connection, str(address[0]))
 
     def _begin(self, connection: socket.socket, host: str) -> None:
-        association = Association(connection, host, self._settings, self._sources, self._intake, self._admit)
+        association = Association(
+            connection, host, self._settings, self._sources, self._intake, self._admit, self._commitments
+        )
         with self._lock:
             room = len(self._connections) < self._settings.max_associations + _SPARE
             welcome = room and not self._stopping.is_set()

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from service.web import api, failures, health, pages, uploads
+from service.web import accounts, api, failures, health, pages, uploads
 from service.web.analyses import AnalysisShelf
 from service.web.guard import BodyLimit, HostCheck, OriginCheck, SecurityHeaders
 from service.web.services import Intake, ReadinessItem, WebServices
@@ -38,7 +38,7 @@ def create_app(services: WebServices, intake: Intake) -> FastAPI:
     app.state.services = services
     app.state.intake = intake
     app.state.shelf = AnalysisShelf(services.storage)
-    for router in (health.router, api.router, uploads.router, pages.router):
+    for router in (health.router, api.router, accounts.router, uploads.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     failures.install(app)

@@ -1,11 +1,15 @@
 """For machines that watch: alive, ready, metrics. No patient data."""
 
+from datetime import timedelta
+
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from service import clock
 from service.db import overview
+from service.db.reconciliation import reconcile
 from service.db.status import Condition
+from service.web.accounts import read_sources
 from service.web.services import services_of
 
 router = APIRouter(tags=["health"])
@@ -33,10 +37,13 @@ def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", summary="Figures in Prometheus' text format")
 def metrics(request: Request) -> PlainTextResponse:
-    """Jobs by state, open studies, outbox rows, undelivered rows by destination, free bytes."""
+    """Jobs by state, open studies, outbox rows, undelivered rows by destination, the day's account, silence, room."""
     services = services_of(request)
     with services.db.session() as session:
-        counts = overview.count_work(session, clock.now())
+        now = clock.now()
+        counts = overview.count_work(session, now)
+        account = reconcile(session, now - timedelta(days=1), now)
+        sources = read_sources(session, services.settings.source, now)
     lines = _metric(
         "dentgate_jobs", "Jobs by what is durably done.", {f'state="{k}"': v for k, v in counts.jobs.items()}
     )
@@ -54,8 +61,22 @@ def metrics(request: Request) -> PlainTextResponse:
         "Results that a destination does not have yet.",
         {f'destination="{name}",condition="{condition}"': number for (name, condition), number in undelivered.items()},
     )
+    lines += _metric(
+        "dentgate_adrift",
+        "Studies and images of the last 24 hours that are in no step of the way; must be 0.",
+        {"": len(account.adrift)},
+    )
+    lines += _metric(
+        "dentgate_source_silent",
+        "1 when a sender has sent nothing for longer than its silent_hours.",
+        {f'source="{_label(source.ae_title)}"': int(source.silent) for source in sources},
+    )
     lines += _metric("dentgate_storage_free_bytes", "Room left in storage.", {"": services.storage.free_bytes()})
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _metric(name: str, text: str, values: dict[str, int]) -> list[str]:
