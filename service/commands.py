@@ -21,13 +21,16 @@ from service.broker import EmbeddedBroker, server_binary
 from service.db import outbox
 from service.db.engine import Database
 from service.db.migrate import current, migrate, require_current
+from service.db.procedure_steps import close_completed_studies
 from service.db.reconciliation import reconcile
-from service.db.studies import record_instances, touch_studies
+from service.db.studies import close_quiet_studies, record_instances, touch_studies
 from service.db.tables import Job, Outbox, Study
 from service.domain.errors import ConfigurationError, DentgateError
 from service.domain.job import Stage
 from service.listener.commitment import Address, Commitments
 from service.listener.intake import Intake
+from service.listener.normalized import Normalized
+from service.listener.procedure_step import ProcedureSteps
 from service.listener.reporter import Reporter
 from service.listener.scp import Listener
 from service.listener.verification import verify
@@ -72,7 +75,8 @@ def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> in
     services.storage.sweep()
     commitments = _commitments(services)
     reporter = Reporter(commitments, settings.listener.ae_title)
-    listener = Listener(settings.listener, settings.source, _intake(services), commitments)
+    normalized = Normalized(commitments, ProcedureSteps(services.db))
+    listener = Listener(settings.listener, settings.source, _intake(services), normalized)
     listener.start()
     reporter.start()
     stop.wait()
@@ -84,7 +88,7 @@ def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> in
 def relay(settings: Settings, _options: Namespace, stop: threading.Event) -> int:
     """The relay."""
     services = _ready_services(settings)
-    Relay(services.db, services.broker, settings.listener.quiet_seconds).run(stop)
+    Relay(services.db, services.broker, partial(_close_complete, services)).run(stop)
     return 0
 
 
@@ -176,6 +180,18 @@ def _intake(services: Services) -> Intake:
         record=lambda instances: record_instances(services.db, instances),
         touch=lambda studies: touch_studies(services.db, studies),
         max_object_bytes=services.settings.listener.max_object_mb << 20,
+    )
+
+
+def _close_complete(services: Services) -> int:
+    """Close the studies whose modality says that they are complete, and those that fell silent."""
+    listener, sources = services.settings.listener, services.settings.source
+    closed = close_completed_studies(services.db)
+    return closed + close_quiet_studies(
+        services.db,
+        listener.quiet_seconds,
+        by_sender={entry.ae_title: entry.quiet_seconds for entry in sources if entry.quiet_seconds},
+        longest_seconds=listener.longest_wait_seconds,
     )
 
 

@@ -1,17 +1,17 @@
-"""The relay: closes quiet studies and rings for every due outbox row, so it recovers lost messages and dead workers.
+"""The relay: closes complete studies and rings for every due outbox row, so it recovers lost messages and dead workers.
 
 Any number may run at once: closing and ringing are single conditional updates in the database.
 """
 
 import logging
 import threading
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.broker import Broker
 from service.db.engine import Database
 from service.db.outbox import AT_ONCE, ring_due
-from service.db.studies import close_quiet_studies
 from service.domain.errors import Transient
 from service.domain.job import Stage
 
@@ -23,17 +23,17 @@ TROUBLE_SECONDS = 5.0
 class Relay:
     """The loop of the relay process."""
 
-    def __init__(self, db: Database, broker: Broker, quiet_seconds: float) -> None:
-        """Nothing starts before ``run``."""
+    def __init__(self, db: Database, broker: Broker, close: Callable[[], int]) -> None:
+        """Nothing starts before ``run``; ``close`` closes the studies that are complete and says how many."""
         self._db = db
         self._broker = broker
-        self._quiet_seconds = quiet_seconds
+        self._close = close
 
     def tick(self) -> int:
-        """Close what is quiet, ring for what is due; the number of bells. Raises Transient when the broker is away."""
-        closed = close_quiet_studies(self._db, self._quiet_seconds)
+        """Close what is complete, ring for what is due; the number of bells. Raises Transient if the broker is away."""
+        closed = self._close()
         if closed:
-            _LOG.info("closed %d quiet studies", closed)
+            _LOG.info("closed %d studies", closed)
         return sum(self._ring(stage) for stage in Stage)
 
     def _ring(self, stage: Stage) -> int:

@@ -52,6 +52,9 @@ class ListenerSettings(_Section):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for the whole network")
     port: int = Field(11112, ge=0, le=65535, description="TCP port")
     quiet_seconds: float = Field(5.0, gt=0, description="a study is complete after this many seconds of silence")
+    longest_wait_seconds: float = Field(
+        3600.0, gt=0, description="a study that never falls silent is complete after this many seconds"
+    )
     accept_any_calling_ae: bool = Field(default=True, description="false: only the `[[source]]` entries")
     check_called_ae: bool = Field(default=False, description="true: refuse associations that call another AE title")
     max_associations: int = Field(64, ge=1, description="more are rejected as transient, the sender tries again")
@@ -89,6 +92,9 @@ class SourceSettings(_Section):
     hosts: tuple[str, ...] = Field((), description="addresses it may send from; empty: any")
     port: int = Field(
         0, ge=0, le=65535, description="where it hears storage commitment; 0: on the association on which it asked"
+    )
+    quiet_seconds: float = Field(
+        0.0, ge=0, description="as listener.quiet_seconds, for studies of this sender; 0: that one"
     )
     silent_hours: float = Field(0.0, ge=0, description="alarm when it has sent nothing for so many hours; 0: never")
 

@@ -1,16 +1,18 @@
 """Studies and their instances: recording what arrived, and closing a study that has become quiet."""
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, insert, literal, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from service import clock
 from service.db.engine import Database
-from service.db.tables import Instance, Job, Outbox, Study
+from service.db.tables import Instance, Job, Outbox, Study, UtcDateTime
 from service.domain.job import NEXT, State
 from service.domain.study import ReceivedInstance, Recorded
 
@@ -51,7 +53,13 @@ def _upsert(insert: Callable[..., Any]) -> Any:  # noqa: ANN401 - two dialects, 
 _UPSERT = {"postgresql": _upsert(postgresql_insert), "sqlite": _upsert(sqlite_insert)}
 _KNOWN = select(Instance.sha256).where(Instance.sop_instance_uid == bindparam("uid"))
 _INSERT = insert(Instance)
-_OPEN = update(Study).where(Study.id == bindparam("of")).values(open=True, active_at=bindparam("now"))
+_OPEN = (
+    update(Study)
+    .where(Study.id == bindparam("of"))
+    .values(
+        open=True, active_at=bindparam("now"), opened_at=case((Study.open, Study.opened_at), else_=bindparam("now"))
+    )
+)
 _REFRESH = _OPEN.values({key: bindparam(f"new_{key}") for key in _OF_STUDY})
 
 
@@ -82,16 +90,47 @@ def touch_studies(db: Database, study_uids: Collection[str]) -> None:
             )
 
 
-def close_quiet_studies(db: Database, quiet_seconds: float) -> int:
+def close_quiet_studies(
+    db: Database,
+    quiet_seconds: float,
+    *,
+    by_sender: Mapping[str, float] = MappingProxyType({}),
+    longest_seconds: float = math.inf,
+) -> int:
     """Close every study that has been quiet: its new instances become the next revision, a job is born.
+
+    Args:
+        db: the record.
+        quiet_seconds: of silence after which a study is complete.
+        by_sender: the same for some calling AE titles.
+        longest_seconds: a study that has been open for so long is closed although it is not quiet.
 
     Returns:
         The number of studies closed.
     """
-    limit = clock.now() - timedelta(seconds=quiet_seconds)
+    ripe = _ripe(clock.now(), quiet_seconds, by_sender, longest_seconds)
     with db.session() as session:
-        waiting = session.scalars(select(Study.id).where(Study.open, Study.active_at <= limit)).all()
-    return sum(_close(db, study_id, limit) for study_id in waiting)
+        waiting = session.scalars(select(Study.id).where(Study.open, ripe)).all()
+    return sum(_close(db, study_id, ripe) for study_id in waiting)
+
+
+def close_study(db: Database, study_id: int) -> bool:
+    """Close a study now, because somebody knows that it is complete; False if it was closed already."""
+    return _close(db, study_id, true())
+
+
+def _ripe(
+    now: datetime, quiet_seconds: float, by_sender: Mapping[str, float], longest_seconds: float
+) -> ColumnElement[bool]:
+    """The condition on a study to be closed; ``active_at`` decides again when it is, in the same transaction."""
+    limit: ColumnElement[Any] = literal(now - timedelta(seconds=quiet_seconds), UtcDateTime())
+    if by_sender:
+        limits = {ae: literal(now - timedelta(seconds=each), UtcDateTime()) for ae, each in by_sender.items()}
+        limit = case(limits, value=Study.calling_ae, else_=limit)
+    quiet = Study.active_at <= limit
+    if math.isinf(longest_seconds):
+        return quiet
+    return or_(quiet, Study.opened_at <= now - timedelta(seconds=longest_seconds))
 
 
 def _record(connection: Connection, received: ReceivedInstance, now: datetime) -> Recorded:
@@ -113,12 +152,12 @@ def _record(connection: Connection, received: ReceivedInstance, now: datetime) -
     return Recorded.NEW
 
 
-def _close(db: Database, study_id: int, limit: datetime) -> bool:
+def _close(db: Database, study_id: int, ripe: ColumnElement[bool]) -> bool:
     now = clock.now()
     with db.begin() as session:
         closed = session.execute(
             update(Study)
-            .where(Study.id == study_id, Study.open, Study.active_at <= limit)
+            .where(Study.id == study_id, Study.open, ripe)
             .values(open=False, revision=Study.revision + 1)
             .returning(Study.revision)
         ).scalar()

@@ -74,6 +74,8 @@ class Study(Base):
     received_at: Mapped[datetime]
     #: last sign of life: an instance, or the end of an association that brought one
     active_at: Mapped[datetime] = mapped_column(index=True)
+    #: when the first of the instances that it now waits with arrived
+    opened_at: Mapped[datetime | None]
     #: True while instances wait for the study to be quiet
     open: Mapped[bool] = mapped_column(default=True)
     revision: Mapped[int] = mapped_column(default=0)
@@ -199,3 +201,22 @@ class Commitment(Base):
     answered_at: Mapped[datetime | None]
     given_up_at: Mapped[datetime | None]
     message: Mapped[str] = mapped_column(Text, default="")
+
+
+class ProcedureStep(Base):
+    """A performed procedure step that a modality told us of (PS3.4 Annex F.7)."""
+
+    __tablename__ = "procedure_step"
+    __table_args__ = (Index("ix_procedure_step_status", "status", "resolved_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    #: IN PROGRESS, COMPLETED or DISCONTINUED
+    status: Mapped[str] = mapped_column(String(16))
+    #: JSON lists of UIDs: the studies it belongs to, the instances it says it made
+    studies: Mapped[str] = mapped_column(Text, default="[]")
+    instances: Mapped[str] = mapped_column(Text, default="[]")
+    updated_at: Mapped[datetime]
+    #: its studies were closed because of it, or nothing was left to close
+    resolved_at: Mapped[datetime | None]

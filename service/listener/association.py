@@ -16,11 +16,10 @@ from pynetdicom.pdu_primitives import (
 from service import clock
 from service.domain.errors import DentgateError
 from service.listener.admission import LIMIT, Rejection, judge
-from service.listener.commitment import Commitments
 from service.listener.contexts import negotiate
 from service.listener.intake import Intake
+from service.listener.normalized import Normalized, Requests
 from service.listener.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from service.listener.promises import Promises
 from service.listener.receive import RELEASE_RP, Context, Exchange
 from service.listener.wire import Closed, Malformed, Wire
 from service.settings import ListenerSettings, SourceSettings
@@ -48,7 +47,7 @@ class Association:
         sources: Sequence[SourceSettings],
         intake: Intake,
         admit: Callable[["Association"], bool],
-        commitments: Commitments | None = None,
+        normalized: Normalized | None = None,
     ) -> None:
         """Take over a connection.
 
@@ -58,7 +57,7 @@ class Association:
             settings, sources: who may come.
             intake: where instances go.
             admit: takes one of the limited places; False if there is none left.
-            commitments: answers storage commitment, if that is offered.
+            normalized: storage commitment and procedure steps, if they are offered.
         """
         deadline = clock.now().timestamp() + ARTIM_SECONDS
         self._wire = Wire(connection, lambda: deadline - clock.now().timestamp())
@@ -67,7 +66,7 @@ class Association:
         self._sources = sources
         self._intake = intake
         self._admit = admit
-        self._commitments = commitments
+        self._normalized = normalized
         self._exchange: Exchange | None = None
         self._stopped = False
 
@@ -151,9 +150,9 @@ class Association:
         _log.info("association from %s at %s: %d contexts accepted", calling_ae, self._host, len(contexts))
         kept = max(_KEPT_OPEN_SECONDS, _KEPT_OPEN_QUIETS * self._settings.quiet_seconds)
         max_pdu = self._settings.max_pdu
-        promises = self._promises(calling_ae, int(request.maximum_length_received or 0))
+        requests = self._requests(calling_ae, int(request.maximum_length_received or 0))
         exchange = Exchange(
-            self._wire, contexts, self._intake, calling_ae, max_pdu=max_pdu, kept_seconds=kept, promises=promises
+            self._wire, contexts, self._intake, calling_ae, max_pdu=max_pdu, kept_seconds=kept, requests=requests
         )
         self._exchange = exchange
         try:
@@ -166,10 +165,8 @@ class Association:
         self._wire.send(struct.pack(">BxL4x", RELEASE_RP, 4))
         self._wire.linger(_LINGER_SECONDS)
 
-    def _promises(self, calling_ae: str, peer_max_pdu: int) -> Promises | None:
-        if self._commitments is None:
-            return None
-        return Promises(self._commitments, calling_ae, self._host, peer_max_pdu)
+    def _requests(self, calling_ae: str, peer_max_pdu: int) -> Requests | None:
+        return None if self._normalized is None else self._normalized.on(calling_ae, self._host, peer_max_pdu)
 
     def _touch(self, studies: tuple[str, ...]) -> None:
         if not studies:

@@ -1,4 +1,4 @@
-"""What the application entity offers: Verification, storage commitment, and all storage in every transfer syntax."""
+"""What we offer: Verification, storage commitment, procedure steps, and all storage in every transfer syntax."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,15 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from service.listener.commitment import PUSH_MODEL
-from service.listener.commitment import TRANSFER_SYNTAXES as COMMITMENT_SYNTAXES
+from service.listener.commitment import TRANSFER_SYNTAXES as NORMALIZED_SYNTAXES
+from service.listener.procedure_step import PROCEDURE_STEP
 
 VERIFICATION = "1.2.840.10008.1.1"
 TRANSFER_SYNTAXES: tuple[str, ...] = tuple(str(syntax) for syntax in ALL_TRANSFER_SYNTAXES)
 STORAGE_CLASSES: tuple[str, ...] = tuple(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 
 _SUPPORTED = [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in (VERIFICATION, *STORAGE_CLASSES)]
-_SUPPORTED.append(build_context(PUSH_MODEL, list(COMMITMENT_SYNTAXES)))
+_SUPPORTED += [build_context(sop_class, list(NORMALIZED_SYNTAXES)) for sop_class in (PUSH_MODEL, PROCEDURE_STEP)]
 _KNOWN = frozenset(TRANSFER_SYNTAXES)
 
 
@@ -25,7 +26,8 @@ def negotiate(proposed: Sequence[PresentationContext]) -> list[PresentationConte
     """
     for context in proposed:
         offered = [str(syntax) for syntax in context.transfer_syntax]
-        takes = COMMITMENT_SYNTAXES if context.abstract_syntax == PUSH_MODEL else _KNOWN
+        normalized = context.abstract_syntax in {PUSH_MODEL, PROCEDURE_STEP}
+        takes = NORMALIZED_SYNTAXES if normalized else _KNOWN
         known = next((syntax for syntax in offered if syntax in takes), offered[0])
         context.transfer_syntax = [known]
     results, _roles = negotiate_as_acceptor(list(proposed), _SUPPORTED)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from service.db.commitments import Transaction
-from service.listener.command import Command, Status, event_report
+from service.listener.command import N_ACTION, Command, Status, event_report
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST_COMMITMENT, Commitments, encoded
 from service.listener.wire import Wire
 
@@ -18,14 +18,18 @@ _SMALLEST_PDU, _LARGEST_PDU = 1024, 131072
 _MOST_MESSAGE_IDS = 65535
 
 
-class _Negotiated(Protocol):
+class Negotiated(Protocol):
     """What is needed of an accepted presentation context."""
 
     @property
-    def sop_class_uid(self) -> str: ...
+    def sop_class_uid(self) -> str:
+        """Abstract syntax."""
+        ...
 
     @property
-    def transfer_syntax_uid(self) -> str: ...
+    def transfer_syntax_uid(self) -> str:
+        """Transfer syntax."""
+        ...
 
 
 class Promises:
@@ -39,10 +43,10 @@ class Promises:
         self._told = dict[int, Transaction]()
         self._message_id = 0
 
-    def judge(self, command: Command, sop_class_uid: str) -> Status:
-        """Whether an N-ACTION asks for storage commitment (PS3.4 J.3.2)."""
-        if command.sop_class_uid != sop_class_uid or sop_class_uid != PUSH_MODEL:
-            return Status.SOP_CLASS_NOT_SUPPORTED
+    def judge(self, command: Command) -> Status:
+        """Whether a request is an N-ACTION that asks for storage commitment (PS3.4 J.3.2)."""
+        if command.field != N_ACTION:
+            return Status.UNRECOGNIZED_OPERATION
         if command.sop_instance_uid != PUSH_MODEL_INSTANCE:
             return Status.NO_SUCH_INSTANCE
         if command.action != REQUEST_COMMITMENT:
@@ -57,7 +61,7 @@ class Promises:
         earlier = self._commitments.unheard(self._calling_ae)
         self._to_tell += [(context_id, each) for each in (transaction, *earlier)]
 
-    def tell(self, wire: Wire, contexts: Mapping[int, _Negotiated]) -> None:
+    def tell(self, wire: Wire, contexts: Mapping[int, Negotiated]) -> None:
         """Send the reports that are due, after the answer to the request has gone out."""
         while self._to_tell:
             context_id, transaction = self._to_tell.pop(0)

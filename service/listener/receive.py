@@ -14,7 +14,6 @@ from service.listener.command import (
     C_CANCEL,
     C_ECHO,
     C_STORE,
-    N_ACTION,
     N_EVENT_REPORT,
     RESPONSE,
     Command,
@@ -23,7 +22,7 @@ from service.listener.command import (
     response,
 )
 from service.listener.intake import Intake, Reception
-from service.listener.promises import Promises
+from service.listener.normalized import FIELDS, Requests
 from service.listener.wire import Closed, Malformed, Wire
 
 _log = logging.getLogger(__name__)
@@ -108,7 +107,7 @@ class Exchange:
         *,
         max_pdu: int,
         kept_seconds: float,
-        promises: Promises | None = None,
+        requests: Requests | None = None,
     ) -> None:
         """Take over an accepted association.
 
@@ -119,14 +118,14 @@ class Exchange:
             calling_ae: who sends them.
             max_pdu: what we announced, in bytes.
             kept_seconds: how long after its last instance a study counts as being sent.
-            promises: answers storage commitment; without it that is not offered.
+            requests: answers storage commitment and procedure steps; without it they are not offered.
         """
         self._wire = wire
         self._contexts = contexts
         self._intake = intake
         self._calling_ae = calling_ae
         self._max_pdu = max_pdu
-        self._promises = promises
+        self._requests = requests
         self._fragments = bytearray()
         self._message: _Message | None = None
         self.stored = self.refused = 0
@@ -215,8 +214,8 @@ class Exchange:
                 message.status, message.comment = Status.NOT_UNDERSTOOD, "no data set"
             else:
                 self._open(message, context)
-        elif command.field == N_ACTION and self._promises is not None:
-            message.status = self._promises.judge(command, context.sop_class_uid)
+        elif command.field in FIELDS and self._requests is not None:
+            message.status = self._requests.judge(command, context.sop_class_uid)
             if message.status is Status.SUCCESS:
                 message.collected = bytearray()
         elif command.field != C_ECHO:
@@ -246,15 +245,15 @@ class Exchange:
         if last:
             self._message = None
             message.attempt(self._finish)
-            if message.collected is not None and self._promises is not None:
-                self._promise(message, bytes(message.collected), self._promises)
+            if message.collected is not None and self._requests is not None:
+                self._request(message, bytes(message.collected), self._requests)
             message.drop()
             self._answer(message)
 
-    def _promise(self, message: _Message, raw: bytes, promises: Promises) -> None:
-        context = self._contexts[message.context_id]
+    def _request(self, message: _Message, raw: bytes, requests: Requests) -> None:
+        syntax = self._contexts[message.context_id].transfer_syntax_uid
         try:
-            promises.take(message.context_id, raw, context.transfer_syntax_uid)
+            message.status, message.command = requests.take(message.command, message.context_id, raw, syntax)
         except Exception as error:  # noqa: BLE001 - the edge: the sender is told, its association lives on
             message.fail(error)
 
@@ -267,8 +266,8 @@ class Exchange:
 
     def _answer(self, message: _Message) -> None:
         self.busy = False
-        if message.command.field == N_EVENT_REPORT | RESPONSE and self._promises is not None:
-            self._promises.heard(message.command)
+        if message.command.field == N_EVENT_REPORT | RESPONSE and self._requests is not None:
+            self._requests.heard(message.command)
         if message.command.field == C_CANCEL or message.command.field & RESPONSE:
             return  # nothing to cancel, nothing was asked
         if message.status is not Status.SUCCESS:
@@ -277,8 +276,8 @@ class Exchange:
         body = response(message.command, message.status, message.comment)
         head = struct.pack(">BxLLBB", P_DATA, len(body) + 6, len(body) + 2, message.context_id, _COMMAND | _LAST)
         self._wire.send(head + body)
-        if self._promises is not None:
-            self._promises.tell(self._wire, self._contexts)
+        if self._requests is not None:
+            self._requests.tell(self._wire, self._contexts)
 
 
 def _collect(message: _Message, piece: memoryview) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from service import clock
 from service.domain.errors import ConfigurationError
 from service.listener.association import Association
-from service.listener.commitment import Commitments
 from service.listener.intake import Intake
+from service.listener.normalized import Normalized
 from service.settings import ListenerSettings, SourceSettings
 
 _log = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ class Listener:
         settings: ListenerSettings,
         sources: Sequence[SourceSettings],
         intake: Intake,
-        commitments: Commitments | None = None,
+        normalized: Normalized | None = None,
     ) -> None:
-        """Keep what it needs; ``start`` opens the port. Without ``commitments`` storage commitment is refused."""
-        self._commitments = commitments
+        """Keep what it needs; ``start`` opens the port. Without ``normalized`` only C-ECHO and C-STORE are served."""
+        self._normalized = normalized
         self._settings = settings
         self._sources = tuple(sources)
         self._intake = intake
@@ -109,7 +109,7 @@ class Listener:
 
     def _begin(self, connection: socket.socket, host: str) -> None:
         association = Association(
-            connection, host, self._settings, self._sources, self._intake, self._admit, self._commitments
+            connection, host, self._settings, self._sources, self._intake, self._admit, self._normalized
         )
         with self._lock:
             room = len(self._connections) < self._settings.max_associations + _SPARE

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text, update
 
-from service.db import jobs, outbox
+from service.db import jobs, outbox, procedure_steps
 from service.db.engine import Database
 from service.db.jobs import StageEnd, StoredArtifact
 from service.db.migrate import current, head, migrate, require_current
 from service.db.outbox import Due
 from service.db.studies import close_quiet_studies, record_instances, touch_studies
-from service.db.tables import Instance, Job, Outbox, Study
+from service.db.tables import Instance, Job, Outbox, ProcedureStep, Study
 from service.domain.errors import ConfigurationError, Transient
 from service.domain.job import Outcome, Stage, State
 from service.domain.study import ReceivedInstance, Recorded
@@ -69,6 +69,60 @@ def state_of(db: Database) -> str:
     """The state of the only job."""
     with db.session() as session:
         return session.scalars(select(Job.state)).one()
+
+
+def test_some_senders_are_given_more_time(db: Database) -> None:
+    """The silence of the sender counts, where it has one of its own."""
+    record_instances(db, [IMAGE])
+    assert close_quiet_studies(db, 0.0, by_sender={"PANO1": 60.0}) == 0
+    assert close_quiet_studies(db, 0.0, by_sender={"PANO2": 60.0}) == 1
+    record_instances(db, [replace(IMAGE, sop_instance_uid="1.2.3.1.2", sha256="b" * 64)])
+    assert close_quiet_studies(db, 60.0, by_sender={"PANO1": 0.0}) == 1
+
+
+def test_nothing_waits_for_ever(db: Database) -> None:
+    """A study that never falls silent is closed after the longest wait, counted from its first waiting image."""
+    record_instances(db, [IMAGE])
+    with db.begin() as session:
+        study = session.scalars(select(Study)).one()
+        assert study.opened_at == study.active_at
+        study.opened_at = study.active_at - timedelta(hours=1)
+    record_instances(db, [replace(IMAGE, sop_instance_uid="1.2.3.1.2", sha256="b" * 64)])
+    assert close_quiet_studies(db, 60.0, longest_seconds=7200.0) == 0
+    assert close_quiet_studies(db, 60.0, longest_seconds=1800.0) == 1
+    record_instances(db, [replace(IMAGE, sop_instance_uid="1.2.3.1.3", sha256="c" * 64)])
+    assert close_quiet_studies(db, 60.0, longest_seconds=1800.0) == 0  # a new wait began with the late image
+
+
+def test_a_completed_procedure_step_closes_its_study(db: Database) -> None:
+    """As soon as all images are here that it names, and not before; once."""
+    assert procedure_steps.create(db, "1.9", "PANO1", "IN PROGRESS", ["1.2.3"])
+    assert not procedure_steps.create(db, "1.9", "PANO1", "IN PROGRESS", ["1.2.3"])
+    record_instances(db, [IMAGE])
+    assert procedure_steps.close_completed_studies(db) == 0
+    assert procedure_steps.change(db, "1.9", "COMPLETED", ["1.2.3.1.1", "1.2.3.1.2"]) == "IN PROGRESS"
+    assert procedure_steps.close_completed_studies(db) == 0
+    record_instances(db, [replace(IMAGE, sop_instance_uid="1.2.3.1.2", sha256="b" * 64)])
+    assert procedure_steps.close_completed_studies(db) == 1
+    assert procedure_steps.close_completed_studies(db) == 0
+    with db.session() as session:
+        assert session.scalars(select(Instance.revision)).all() == [1, 1]
+    assert procedure_steps.change(db, "1.9", "DISCONTINUED", []) == "COMPLETED"
+    assert procedure_steps.change(db, "1.8", "COMPLETED", []) is None
+
+
+def test_a_step_whose_images_never_come_is_dropped_after_a_day(db: Database) -> None:
+    """Its study is left to silence."""
+    procedure_steps.create(db, "1.9", "PANO1", "IN PROGRESS", ["1.2.3"])
+    procedure_steps.change(db, "1.9", "COMPLETED", ["1.2.3.1.1", "1.2.3.1.2"])
+    record_instances(db, [IMAGE])
+    with db.begin() as session:
+        step = session.scalars(select(ProcedureStep)).one()
+        step.updated_at -= timedelta(days=2)
+    assert procedure_steps.close_completed_studies(db) == 0
+    with db.session() as session:
+        assert session.scalars(select(ProcedureStep.resolved_at)).one() is not None
+        assert session.scalars(select(Study.open)).one()
 
 
 def test_migrations_reach_the_head_and_can_run_twice(db: Database) -> None:

@@ -19,6 +19,8 @@ from service.db.studies import record_instances, touch_studies
 from service.db.tables import Commitment
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Address, Commitments
 from service.listener.intake import Intake
+from service.listener.normalized import Normalized
+from service.listener.procedure_step import ProcedureSteps
 from service.listener.reporter import Reporter
 from service.listener.scp import Listener
 from service.settings import ListenerSettings
@@ -47,7 +49,8 @@ class Archive:
         self.folder = folder
         self.commitments = Commitments(self.db, self.storage, ports)
         settings = ListenerSettings.model_validate({"port": 0})
-        self.listener = Listener(settings, (), intake, self.commitments)
+        normalized = Normalized(self.commitments, ProcedureSteps(self.db))
+        self.listener = Listener(settings, (), intake, normalized)
         self.listener.start()
 
     def row(self) -> Commitment:
@@ -187,6 +190,7 @@ def test_wrong_requests_are_refused_and_the_association_lives_on(archive: Archiv
     assert modality.send(assoc, "not.a.uid") == 0xC000
     assert modality.send(assoc, uid) == 0
     assert modality.heard.wait(5)
+    threading.Event().wait(0.2)  # until our answer has arrived there
     assoc.release()
 
 
@@ -199,6 +203,7 @@ def test_long_requests_and_reports_pass_small_pdus(archive: Archive) -> None:
     uids = [f"1.2.3.{number}" for number in range(2000)]
     assert modality.send(assoc, *uids) == 0
     assert modality.heard.wait(10)
+    threading.Event().wait(0.2)  # until our answer has arrived there
     assoc.release()
     assert [item.ReferencedSOPInstanceUID for item in modality.reports[0][1].FailedSOPSequence] == uids
 
@@ -252,4 +257,5 @@ def test_roles_as_some_modalities_propose_them(archive: Archive) -> None:
     assoc = ae.associate("127.0.0.1", archive.listener.port, evt_handlers=modality.handlers, ext_neg=[role])
     assert modality.send(assoc, archive.instance.sop_instance_uid) == 0
     assert modality.heard.wait(5)
+    threading.Event().wait(0.2)  # until our answer has arrived there
     assoc.release()
