@@ -30,7 +30,7 @@ format: ## let ruff put every file into shape
 	@bash deploy/setup.sh test
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
 
-bench: ## seconds for each stage, ingest rate beside dcmtk
+bench: ## seconds for each stage, OpenVINO beside torch, results beside highdicom, ingest rate beside dcmtk
 	@bash deploy/setup.sh test
 	@bash tests/isolated.sh $(PYTHON) -m tests.benchmarks $(ARGS)
 

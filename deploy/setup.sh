@@ -95,7 +95,7 @@ install_packages() {
     local extras engine=cpu stamp=$venv/stamp-$goal sum
     has_gpu && engine=gpu
     extras=$engine
-    [ "$goal" = test ] && extras=cpu,test && [ $engine = gpu ] && extras=cpu,gpu,test
+    [ "$goal" = test ] && extras=cpu,test,train && [ $engine = gpu ] && extras=cpu,gpu,test,train
     sum="$(cat pyproject.toml deploy/setup.sh | cksum) $extras $PWD"
     [ -x $python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ] && return
     make_venv
@@ -109,7 +109,7 @@ install_packages() {
 # --- servers that the tests talk to -----------------------------------------------------------------------------------
 
 # program:package; the program is what the tests look for
-SERVERS="Orthanc:orthanc storescu:dcmtk dciodvfy:dicom3tools redis-server:redis-server pg_ctl:postgresql chromium:chromium
+SERVERS="Orthanc:orthanc storescu:dcmtk dciodvfy:dicom3tools redis-server:redis-server pg_ctl:postgresql chromium:chromium pdftotext:poppler-utils
     ip:iproute2 node:nodejs npm:npm"
 
 is_there() {
@@ -184,8 +184,25 @@ install_fhir_server() {
     fi
 }
 
+# The viewer is used as its package has it: static files, no build. Its tests need a browser, too.
+install_ohif() {
+    local target=.peers/ohif package=@ohif/app@3.13.2
+    has chromium && has npm || { say "no Chromium or no npm: the tests with the OHIF viewer skip"; return 0; }
+    [ "$(cat $target/stamp 2>/dev/null)" = "$package" ] && return
+    say "OHIF viewer (50 MB)"
+    rm -rf $target
+    mkdir -p $target
+    if (cd $target && npm pack --loglevel=error "$package" >npm.log 2>&1 && tar xzf ./*.tgz && rm ./*.tgz); then
+        find $target -name '*.map' -delete
+        printf '%s' "$package" >$target/stamp
+    else
+        say "npm pack failed ($target/npm.log): the tests with the OHIF viewer skip"
+    fi
+}
+
 install_packages
 if [ "$goal" = test ]; then
     install_servers
     install_fhir_server
+    install_ohif
 fi

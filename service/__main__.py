@@ -5,7 +5,6 @@ Workers are imported inside the commands that need them: a listener must not pay
 
 import argparse
 import importlib.metadata
-import json
 import logging
 import signal
 import sys
@@ -15,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service import bootstrap, commands
 from service.db import outbox
@@ -25,6 +25,9 @@ from service.domain.job import Stage
 from service.settings import Settings, load_settings
 from service.supervisor import end_with_parent
 from service.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from workers.training.task import Training
 
 Command = Callable[[Settings, Namespace, threading.Event], int]
 #: commands that end in order on SIGTERM and Ctrl-C through an event; Celery and uvicorn do so by themselves
@@ -76,10 +79,10 @@ def worker(settings: Settings, options: Namespace, _stop: threading.Event) -> in
 
 def models(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
     """Load every model and say what it is and where it runs. 1 if one cannot be loaded."""
-    from workers.models import MODELS  # noqa: PLC0415 - see the module's docstring
+    from workers.app import models_of  # noqa: PLC0415 - see the module's docstring
 
     bad = 0
-    for model in MODELS:
+    for model in models_of(settings):
         try:
             algorithm = model.load(settings.analysis.device).algorithm
             research = ", research model" if algorithm.research else ""
@@ -96,21 +99,56 @@ def check(settings: Settings, options: Namespace, stop: threading.Event) -> int:
     return max(found, models(settings, options, stop))
 
 
-def evaluate(_settings: Settings, options: Namespace, _stop: threading.Event) -> int:
-    """Measure a model on labelled images, through the same code that analyzes studies."""
-    from workers.training.evaluate import evaluate as run  # noqa: PLC0415 - see the module's docstring
-
-    given = {"split": options.split, "bundle": options.bundle, "stress": options.stress}
-    report = run(options.task, options.data_folder, options.out, **given)
-    logging.getLogger(__name__).debug("report %s", json.dumps(report))
-    return 0
-
-
 def train(_settings: Settings, options: Namespace, _stop: threading.Event) -> int:
     """Train a model on labelled images."""
-    from workers.training.fit import train as run  # noqa: PLC0415 - see the module's docstring
+    from workers.training.tool import run_training  # noqa: PLC0415 - see the module's docstring
 
-    run(options.task, options.data_folder, options.out, minutes=options.minutes)
+    return _told(lambda: run_training(options.task, _order(options), options.folds))
+
+
+def evaluate(_settings: Settings, options: Namespace, _stop: threading.Event) -> int:
+    """Measure a model on labelled images, through the same code that analyzes studies."""
+    from workers.training.task import Evaluation  # noqa: PLC0415 - see the module's docstring
+    from workers.training.tool import run_evaluation  # noqa: PLC0415 - see the module's docstring
+
+    order = Evaluation(options.data_folder, options.out, options.split, options.bundle, options.stress)
+    return _told(lambda: run_evaluation(options.task, order))
+
+
+def tune(_settings: Settings, options: Namespace, _stop: threading.Event) -> int:
+    """Search for settings of a training."""
+    from workers.training.tool import run_search  # noqa: PLC0415 - see the module's docstring
+
+    return _told(lambda: run_search(options.task, _order(options), options.trials))
+
+
+def _order(options: Namespace) -> "Training":
+    from workers.training.task import Training  # noqa: PLC0415 - see the module's docstring
+    from workers.training.tool import settings_of  # noqa: PLC0415 - see the module's docstring
+
+    return Training(
+        data=options.data_folder,
+        out=options.out,
+        minutes=options.minutes,
+        seed=options.seed,
+        start=options.start,
+        frozen=options.frozen,
+        backbone=options.backbone,
+        device=options.device,
+        resume=options.resume,
+        threads=options.threads,
+        settings=settings_of(options.set),
+    )
+
+
+def _told(run: Callable[[], list[str]]) -> int:
+    """Run, print what was made; Ctrl-C is no accident."""
+    try:
+        lines = run()
+    except KeyboardInterrupt:
+        print("dentgate: stopped; --resume goes on with what lies in --out", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
     return 0
 
 
@@ -153,8 +191,11 @@ def _parser() -> ArgumentParser:
         add("reconcile", kept, "received = analyzed or declined = reported = delivered: the account of a day")
     )
     _add_jobs(add("jobs", kept, "list jobs, show a study, make what failed or was held due again"))
-    _add_training(add("evaluate", shared, "measure a model on labelled images, by the code that serves"), evaluate)
-    _add_training(add("train", shared, "train a model on labelled images"), train)
+    trained = ArgumentParser(add_help=False, parents=[shared])
+    _add_data(trained)
+    _add_evaluation(add("evaluate", trained, "measure a model on labelled images, by the code that serves"))
+    _add_training(add("train", trained, "train a model on labelled images; out comes a MONAI bundle and a report"))
+    _add_search(add("tune", trained, "search for settings of a training with Optuna (extra `train`)"))
     return parser
 
 
@@ -176,24 +217,47 @@ def _add_jobs(parser: ArgumentParser) -> None:
     parser.set_defaults(run=commands.jobs)
 
 
-def _add_training(parser: ArgumentParser, run: Command) -> None:
-    parser.add_argument("task", choices=("teeth",), help="what the model does")
-    parser.add_argument(
-        "--data",
-        dest="data_folder",
-        type=Path,
-        required=True,
-        help="folder with manifest.csv (columns file, split, group, label_file), images and label maps of FDI numbers",
-    )
+def _add_data(parser: ArgumentParser) -> None:
+    from workers.training.tasks import TASKS  # noqa: PLC0415 - see the module's docstring; this one is light
+
+    parser.add_argument("task", choices=[entry.name for entry in TASKS], help="what the model does")
+    layouts = "manifest.csv, a folder per class, images/ and labels/ with FDI maps, COCO boxes, or corner files"
+    parser.add_argument("--data", dest="data_folder", type=Path, required=True, help=f"folder with {layouts}")
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
-    parser.set_defaults(data=None, run=run)
-    if run is evaluate:
-        parser.add_argument("--split", default="val", help="part of the manifest, default val; or phantom")
-        stress = "crop, stretch and re-tone each image as another scanner might"
-        parser.add_argument("--stress", action="store_true", help=stress)
-        parser.add_argument("--bundle", type=Path, help="a bundle folder, default the one in the package")
-    else:
-        parser.add_argument("--minutes", type=float, default=60.0, help="time budget, default 60")
+    parser.set_defaults(data=None)
+
+
+def _add_evaluation(parser: ArgumentParser) -> None:
+    parser.add_argument("--split", default="val", help="part of the manifest, default val; all; teeth only: phantom")
+    parser.add_argument("--stress", action="store_true", help="change each image as another device might have made it")
+    parser.add_argument("--bundle", type=Path, help="a bundle folder, default the one in the package")
+    parser.set_defaults(run=evaluate)
+
+
+def _add_training(parser: ArgumentParser) -> None:
+    _add_plan(parser, minutes=60.0, what="time budget")
+    parser.add_argument("--resume", action="store_true", help="go on with the run that --out holds")
+    parser.add_argument("--folds", type=int, default=0, metavar="K", help="train K times, each on other groups")
+    parser.set_defaults(run=train)
+
+
+def _add_search(parser: ArgumentParser) -> None:
+    _add_plan(parser, minutes=5.0, what="time budget of each trial")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="in all, earlier runs in --out included")
+    parser.set_defaults(run=tune, resume=False)
+
+
+def _add_plan(parser: ArgumentParser, minutes: float, what: str) -> None:
+    parser.add_argument("--minutes", type=float, default=minutes, help=f"{what}, default {minutes:g}")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random, default 0")
+    parser.add_argument(
+        "--start", type=Path, metavar="FILE", help="weights to begin with, ours, torchvision's or timm's"
+    )
+    parser.add_argument("--frozen", action="store_true", help="keep the weights of --start, train the rest")
+    parser.add_argument("--backbone", default="", metavar="NAME", help="network, for example resnet50 or vgg16")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on a CPU, default 1")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the task's plan")
 
 
 if __name__ == "__main__":

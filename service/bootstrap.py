@@ -9,9 +9,12 @@ from urllib.parse import unquote, urlsplit
 from service.broker import Broker
 from service.db.engine import Database
 from service.domain.errors import ConfigurationError
-from service.export import Destination, open_destination
+from service.export import VIEWERS, Destination, open_destination
 from service.settings import DestinationSettings, Settings
 from service.storage import Storage, open_storage
+
+#: Results that are written even if no destination takes them: the pages offer them.
+ALWAYS_WRITTEN = frozenset({"sr", "seg", "report"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class Services:
     def destination_names(self) -> list[str]:
         """Names of all destinations, in the order of the settings."""
         return [destination.name for destination in self.settings.destination]
+
+    def wanted_results(self) -> set[str]:
+        """Kinds of results to write: what some destination takes, and what the pages always offer."""
+        entries = self.settings.destination
+        return set(ALWAYS_WRITTEN).union(*(_open(entry, self.settings.listener.ae_title)[1] for entry in entries))
 
     def destination(self, name: str) -> tuple[Destination, tuple[str, ...]]:
         """A destination and the kinds of results it takes.
@@ -61,11 +69,12 @@ def _open(entry: DestinationSettings, calling_ae: str) -> tuple[Destination, tup
     except ConfigurationError as error:
         message = f"destination {entry.name!r}: {error}"
         raise ConfigurationError(message) from None
-    if impossible := set(entry.results) - set(peer.default_results):
-        takes = ", ".join(peer.default_results)
+    wanted = entry.results or VIEWERS.get(entry.viewer) or peer.default_results
+    if impossible := set(wanted) - set(peer.takes):
+        takes = ", ".join(peer.takes)
         message = f"destination {entry.name!r} cannot take {', '.join(sorted(impossible))}; it takes {takes}"
         raise ConfigurationError(message)
-    return peer, entry.results or peer.default_results
+    return peer, wanted
 
 
 def data_folder(settings: Settings, data: Path | None) -> Path:

@@ -9,15 +9,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from service.domain.errors import ConfigurationError
 
 AeTitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
 ]
-ResultKind = Literal["sr", "seg", "report"]
+ResultKind = Literal[
+    "sr",
+    "sr-text",
+    "seg",
+    "seg-plane",
+    "seg-labelmap",
+    "presentation-state",
+    "secondary-capture",
+    "pdf",
+    "key-objects",
+    "report",
+    "oru",
+]
+Viewer = Literal["any", "ohif", "weasis", "legacy"]
 PREFIX = "DENTGATE_"
+_YES_OR_NO = {"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"}  # what pydantic reads as bool
 
 
 class _Section(BaseModel):
@@ -75,14 +97,31 @@ class AnalysisSettings(_Section):
     """Where and which models run."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    allow_research_models: bool = Field(
-        default=False, description="true: results of research models may be delivered to destinations"
+    allow_research_models: bool | tuple[str, ...] = Field(
+        default=False,
+        description="true, or a list of their names: results of research models may be delivered to destinations",
+    )
+    bundles: str = Field(
+        "bundles", description="folder with MONAI bundles of your own, each a model; with --data DIR it is DIR/bundles"
     )
     soft_limit_seconds: int = Field(240, ge=10, description="a stage that takes longer is stopped and tried again")
     lease_seconds: int = Field(45, ge=5, description="a stage whose worker died is taken up again after this time")
     max_attempts: int = Field(
         100, ge=1, description="a delivery that failed this often (for about a day) goes to the dead letters"
     )
+
+    @field_validator("allow_research_models", mode="before")
+    @classmethod
+    def _names_from_the_environment(cls, value: object) -> object:
+        """A list of names as a variable of the environment: "a, b"."""
+        if not isinstance(value, str) or value.strip().lower() in _YES_OR_NO:
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    def allows_research(self, name: str) -> bool:
+        """Whether results of the research model of that name may be delivered."""
+        allowed = self.allow_research_models
+        return allowed if isinstance(allowed, bool) else name in allowed
 
 
 class SourceSettings(_Section):
@@ -104,11 +143,14 @@ class DestinationSettings(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="name shown in pages and logs")
     url: str = Field(
-        description="dicom://AET@host:port, fhir+http://host/base, fhir+https://host/base or file:///folder"
+        description="dicom://AET@host:port, fhir+http(s)://host/base, mllp(s)://host:port or file:///folder"
     )
     results: tuple[ResultKind, ...] = Field(
-        (), description="sr, seg, report; empty: what suits the kind of destination"
+        (),
+        description="sr, sr-text, seg, seg-plane, seg-labelmap, presentation-state, secondary-capture, pdf, "
+        "key-objects, report, oru; empty: what suits the viewer, or else the kind of destination",
     )
+    viewer: Viewer = Field("any", description="any, ohif, weasis or legacy: who reads there, which chooses the results")
 
 
 class Settings(_Section):
@@ -169,6 +211,9 @@ def _apply_data_folder(document: dict[str, Any], folder: Path) -> None:
         inner = document.setdefault(section, {})
         if isinstance(inner, dict) and str(inner.get("url", local)).startswith(local):
             inner["url"] = url
+    analysis = document.setdefault("analysis", {})
+    if isinstance(analysis, dict):
+        analysis.setdefault("bundles", str(folder / "bundles"))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

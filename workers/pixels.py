@@ -31,9 +31,12 @@ NOTE_BAD_WINDOW = "window of the file unusable, taken from the data"
 NOTE_SHAPE = "PresentationLUTShape contradicts PhotometricInterpretation, which was trusted"
 NOTE_BURNED_IN = "text may be burned into the image"
 NOTE_COLOUR = "colour image converted to grey"
+NOTE_PROFILE = "colour profile of the image ignored"
 
 _FULL_RANGE_BITS = 8  # an image of 8 bits without a window was made for display
 _LEAST_CONTRAST = 0.02  # less of the grey scale between the 1st and 99th percentile: nothing would be seen
+_VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77."  # PS3.6 annex A
+CAMERAS = frozenset({"XC", "ES", "GM", "OP"})  #: modalities of visible light
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in PS3.3 C.7.6.3.1.2
 
 #: What a malformed look-up table or palette makes numpy and pydicom raise.
@@ -53,6 +56,7 @@ class Image:
         header: the data set without its pixels.
         flipped_x, flipped_y: what was flipped against the stored image; coordinates MUST be mapped back.
         notes: what the reader of a result must know.
+        colour: float32 (rows, columns, 3), 0 to 1, sRGB, oriented like ``pixels``; None for a grey image.
     """
 
     pixels: NDArray[np.float32]
@@ -60,6 +64,7 @@ class Image:
     flipped_x: bool
     flipped_y: bool
     notes: tuple[str, ...]
+    colour: NDArray[np.float32] | None = None
 
 
 def load(file: BinaryIO) -> Image:
@@ -75,19 +80,25 @@ def load(file: BinaryIO) -> Image:
     header = ds
     del header.PixelData
     monochrome = str(header.PhotometricInterpretation).startswith("MONOCHROME")
-    grey, notes = (_grey if monochrome else _luminance)(stored, header)
+    colour = None if monochrome else _colour(stored, header)
+    grey, notes = _grey(stored, header) if colour is None else (colour @ _LUMINANCE, _colour_notes(header))
     flipped_x, flipped_y, remark = _orientation(header)
-    if flipped_x:
-        grey = grey[:, ::-1]
-    if flipped_y:
-        grey = grey[::-1]
+    upright = np.s_[:: -1 if flipped_y else 1, :: -1 if flipped_x else 1]
     burned_in = (NOTE_BURNED_IN,) if str(header.get("BurnedInAnnotation", "")).upper() == "YES" else ()
-    return Image(np.ascontiguousarray(grey), header, flipped_x, flipped_y, (*remark, *notes, *burned_in))
+    return Image(
+        pixels=np.ascontiguousarray(grey[upright]),
+        header=header,
+        flipped_x=flipped_x,
+        flipped_y=flipped_y,
+        notes=(*remark, *notes, *burned_in),
+        colour=None if colour is None else np.ascontiguousarray(colour[upright]),
+    )
 
 
 def preview(image: Image, longest: int = 2048) -> bytes:
-    """PNG, 8 bit grey, in the geometry of the stored image, its longer side at most ``longest`` pixels."""
-    pixels = image.pixels[:: -1 if image.flipped_y else 1, :: -1 if image.flipped_x else 1]
+    """PNG, 8 bit grey or RGB, in the geometry of the stored image, its longer side at most ``longest`` pixels."""
+    seen = image.pixels if image.colour is None else image.colour
+    pixels = seen[:: -1 if image.flipped_y else 1, :: -1 if image.flipped_x else 1]
     picture = Picture.fromarray(np.round(pixels * 255).astype(np.uint8))
     picture.thumbnail((longest, longest), Picture.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -170,6 +181,7 @@ _READ = (
     "ModalityLUTSequence",
     "PresentationLUTShape",
     "BurnedInAnnotation",
+    "ICCProfile",
 )
 
 
@@ -204,8 +216,14 @@ _KNOWN = {
 }
 
 
-def _luminance(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Grey of a colour image."""
+def is_photograph(header: Dataset) -> bool:
+    """Visible light, by its SOP class or its modality."""
+    visible = str(header.get("SOPClassUID", "")).startswith(_VISIBLE_LIGHT)
+    return visible or str(header.get("Modality", "")).upper() in CAMERAS
+
+
+def _colour(stored: NDArray[Any], header: Dataset) -> NDArray[np.float32]:
+    """sRGB, 0 to 1; what a colour profile says is not applied."""
     full = float(2 ** int(header.BitsStored) - 1)
     if stored.ndim == 2:  # noqa: PLR2004 - one sample: indices into the palette
         try:
@@ -214,7 +232,15 @@ def _luminance(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float3
             message = "its colour palette is damaged"
             raise Declined(message) from error
         full = float(np.iinfo(stored.dtype).max)
-    return (stored.astype(np.float32) @ (_LUMINANCE / np.float32(full))).clip(0, 1), (NOTE_COLOUR,)
+    return (stored.astype(np.float32) / np.float32(full)).clip(0, 1)
+
+
+def _colour_notes(header: Dataset) -> tuple[str, ...]:
+    """The colours of a photograph are looked at; of anything else only the grey is."""
+    profile = header.get("ICCProfile")
+    foreign = isinstance(profile, bytes) and len(profile) > 0 and b"sRGB" not in profile
+    told = ((not is_photograph(header), NOTE_COLOUR), (foreign, NOTE_PROFILE))
+    return tuple(note for holds, note in told if holds)
 
 
 def _grey(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import measure
 
-from service.domain.finding import Finding, Region
+from service.domain.finding import Finding, HeatMap, Measurement, Region
 
 _SLACK = 0.9  # pixels the outline may stray from the mask's edge
 _FEWEST_POINTS = 3
@@ -21,17 +21,22 @@ class Detection:
         kind: key of ``service.domain.codes.FINDINGS``.
         tooth: FDI number or None.
         certainty: 0 to 1.
-        box: x0, y0, x1, y1 in pixels; x1 and y1 exclusive.
-        mask: bool (y1 - y0, x1 - x0), what inside the box belongs to it.
+        box: x0, y0, x1, y1 in pixels, x1 and y1 exclusive; None for a finding of the whole image.
+        mask: bool (y1 - y0, x1 - x0), what inside the box belongs to it; None = all of it.
         flags: remarks for the reader.
+        site, measurements: as in ``service.domain.finding.Finding``.
+        heat: float32 (rows, columns) of any coarse grid over the whole image, 0 to 1; None = no heat map.
     """
 
     kind: str
     tooth: int | None
     certainty: float
-    box: tuple[int, int, int, int]
-    mask: NDArray[np.bool_]
+    box: tuple[int, int, int, int] | None = None
+    mask: NDArray[np.bool_] | None = None
     flags: tuple[str, ...] = ()
+    site: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    heat: NDArray[np.float32] | None = None
 
 
 class Oriented(Protocol):
@@ -55,15 +60,39 @@ class Oriented(Protocol):
 
 def finding_of(detection: Detection, image: Oriented) -> Finding:
     """The finding for a detection, its region in the pixel grid of the stored image."""
+    return Finding(
+        kind=detection.kind,
+        tooth=detection.tooth,
+        certainty=detection.certainty,
+        region=_region(detection, image),
+        flags=detection.flags,
+        site=detection.site,
+        measurements=detection.measurements,
+        heat=_heat(detection.heat, image),
+    )
+
+
+def _region(detection: Detection, image: Oriented) -> Region | None:
+    if detection.box is None:
+        return None
     rows, columns = image.pixels.shape
     x0, y0, x1, y1 = detection.box
-    mask = detection.mask
     if image.flipped_x:
-        x0, x1, mask = columns - x1, columns - x0, mask[:, ::-1]
+        x0, x1 = columns - x1, columns - x0
     if image.flipped_y:
-        y0, y1, mask = rows - y1, rows - y0, mask[::-1]
-    region = Region((x0, y0, x1, y1), run_lengths(mask), outline(mask, (x0, y0)))
-    return Finding(detection.kind, detection.tooth, detection.certainty, region, detection.flags)
+        y0, y1 = rows - y1, rows - y0
+    if detection.mask is None:
+        return Region((x0, y0, x1, y1))  # without runs: a box that nobody segmented
+    mask = detection.mask[:: -1 if image.flipped_y else 1, :: -1 if image.flipped_x else 1]
+    return Region((x0, y0, x1, y1), run_lengths(mask), outline(mask, (x0, y0)))
+
+
+def _heat(heat: NDArray[np.float32] | None, image: Oriented) -> HeatMap | None:
+    if heat is None:
+        return None
+    stored = heat[:: -1 if image.flipped_y else 1, :: -1 if image.flipped_x else 1]
+    values = np.round(stored.clip(0, 1) * 255).astype(int)
+    return HeatMap(stored.shape[0], stored.shape[1], tuple(values.ravel().tolist()))
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> tuple[int, ...]:

@@ -1,16 +1,19 @@
 """The three stages: images -> findings, findings -> results, results -> a destination."""
 
 import hashlib
+import json
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import BinaryIO
-
-from pydicom.dataset import Dataset
 
 from service import clock
 from service.db.jobs import StageEnd, StoredArtifact, StoredInstance, Work
 from service.db.outbox import Claim
+from service.domain.codes import TOOTH_CONDITIONS
 from service.domain.errors import Declined, Held, Permanent
-from service.domain.finding import Analysis
+from service.domain.finding import Algorithm, Analysis
 from service.domain.job import Outcome
 from service.domain.result import Delivery, Result
 from service.results import WRITERS
@@ -18,15 +21,17 @@ from service.results.subject import Source, Subject
 from service.storage import get, put
 from workers import pixels
 from workers.app import Context
-from workers.models import MODELS, Model
-from workers.regions import finding_of
+from workers.models import LoadedModel, Model, gate
+from workers.models.choose import Choice, choose, refusals, to_json
+from workers.pixels import Image
+from workers.regions import Detection, finding_of
 
 _LOG = logging.getLogger(__name__)
-ANALYSIS, PREVIEW = "analysis", "preview"
+ANALYSIS, PREVIEW, CHOICES, REPORTED = "analysis", "preview", "choices", "reported"
 
 
 def analyze(context: Context, _taken: Claim, work: Work) -> StageEnd:
-    """Run the models that fit on every image of the study.
+    """Run every model that fits on every image of the study.
 
     An image that was analyzed by the same weights for an earlier revision keeps that analysis, so its results keep
     their identity.
@@ -41,7 +46,7 @@ def analyze(context: Context, _taken: Claim, work: Work) -> StageEnd:
     reasons: list[str] = []
     for instance in work.instances:
         try:
-            artifacts += _analyze_instance(context, work, instance, reasons)
+            artifacts += _Reading(context, work, instance, reasons).artifacts()
         except Declined as decision:
             reasons.append(str(decision))
     reason = "; ".join(dict.fromkeys(reasons))
@@ -51,18 +56,31 @@ def analyze(context: Context, _taken: Claim, work: Work) -> StageEnd:
 
 
 def report(context: Context, _taken: Claim, work: Work) -> StageEnd:
-    """Write every kind of result from the analyses."""
-    subject = _subject(context, work)
-    results = [result for write in WRITERS.values() for result in write(subject)]
+    """Write every kind of result from the analyses.
+
+    Research models that the site has not allowed by name are left out, unless that leaves nothing: then the results
+    are written, shown in the pages, and held back from every destination.
+    """
+    analyses = _analyses(context, work)
+    allowed = [analysis for analysis in analyses if _is_allowed(context, analysis.algorithm)] or analyses
+    subject = _subject(context, work, allowed)
+    wanted = context.services.wanted_results()
+    results = [result for kind, write in WRITERS.items() if kind in wanted for result in write(subject)]
+    names = sorted({analysis.algorithm.name for analysis in allowed})
+    results.append(Result(REPORTED, "", "application/json", json.dumps(names).encode()))
     return StageEnd(artifacts=[_keep(context, work, result) for result in results])
 
 
 def deliver(context: Context, taken: Claim, work: Work) -> StageEnd:
     """Send what one destination takes."""
-    research = [a.algorithm.name for a in _analyses(context, work) if a.algorithm.research]
-    if research and not context.services.settings.analysis.allow_research_models:
-        message = f"research model {research[0]}: set analysis.allow_research_models = true to deliver its results"
-        raise Held(message)
+    told = {name for stored in work.of_kind(REPORTED) for name in json.loads(_checked(context, stored))}
+    for algorithm in (analysis.algorithm for analysis in _analyses(context, work)):
+        if algorithm.name in (told or {algorithm.name}) and not _is_allowed(context, algorithm):
+            message = (
+                f"research model {algorithm.name}: set analysis.allow_research_models = true "
+                "(or to a list with its name) to deliver its results"
+            )
+            raise Held(message)
     destination, kinds = context.services.destination(taken.destination)
     results = [
         Result(stored.kind, stored.name, stored.media_type, _checked(context, stored))
@@ -72,37 +90,134 @@ def deliver(context: Context, taken: Claim, work: Work) -> StageEnd:
     return StageEnd(message=answer)
 
 
-def _analyze_instance(
-    context: Context, work: Work, instance: StoredInstance, reasons: list[str]
-) -> list[StoredArtifact]:
-    with _instance(context, instance.storage_key) as file:
-        header = pixels.read_header(file)
-        model = _choose(header, reasons)
-        kept = _kept(context, work, instance, model)
-        if kept:
-            return kept
-        started_at = clock.now()
-        file.seek(0)
-        image = pixels.load(file)
-    preview = Result(PREVIEW, instance.sop_instance_uid, "image/png", pixels.preview(image))
-    made = [_keep(context, work, preview)]
-    if model is None:
+def _is_allowed(context: Context, algorithm: Algorithm) -> bool:
+    return not algorithm.research or context.services.settings.analysis.allows_research(algorithm.name)
+
+
+class _Reading:
+    """One image on its way through the models that fit it; its pixels are held no longer than that."""
+
+    def __init__(self, context: Context, work: Work, instance: StoredInstance, reasons: list[str]) -> None:
+        """``reasons``: gets what the reader must know where the image, or a part of the work on it, was refused."""
+        self._context, self._work, self._instance, self._reasons = context, work, instance, reasons
+        self._choices: list[Choice] = []
+
+    def artifacts(self) -> list[StoredArtifact]:
+        """Analyses, preview and choices. Raises Declined for a file whose pixels cannot be read."""
+        with _instance(self._context, self._instance.storage_key) as file:
+            header = pixels.read_header(file)
+            judged = choose(header, self._context.models)
+            self._choices = [choice for _, choice in judged]
+            fitting = [(model, self._context.load(model)) for model, choice in judged if choice.accepted]
+            if not fitting:
+                self._reasons += refusals(self._choices)
+            made = self._kept(fitting) if fitting else []
+            if not made:
+                started_at = clock.now()
+                file.seek(0)
+                made = self._read(pixels.load(file), fitting, started_at)
+        choices = Result(CHOICES, self._instance.sop_instance_uid, "application/json", to_json(self._choices))
+        return [*made, _keep(self._context, self._work, choices)]
+
+    def _kept(self, fitting: Sequence[tuple[Model, LoadedModel]]) -> list[StoredArtifact]:
+        """Analyses and preview of an earlier revision, if nothing would have to be computed; else nothing."""
+        preview = self._earlier(PREVIEW)[:1]
+        refusal = self._kept_analysis(gate.ALGORITHM)
+        if refusal is not None and preview:
+            self._note(refusal[1])
+            return [*preview, refusal[0]]
+        kept = [self._kept_analysis(loaded.algorithm) for _, loaded in fitting]
+        complete = [entry for entry in kept if entry is not None]
+        if not preview or len(complete) < len(kept):
+            return []
+        for _, analysis in complete:
+            self._note(analysis)
+        return [*preview, *(stored for stored, _ in complete)]
+
+    def _earlier(self, kind: str) -> list[StoredArtifact]:
+        uid = self._instance.sop_instance_uid
+        return [s for s in self._work.earlier if s.kind == kind and (s.name == uid or s.name.startswith(f"{uid}/"))]
+
+    def _kept_analysis(self, algorithm: Algorithm) -> tuple[StoredArtifact, Analysis] | None:
+        for stored in self._earlier(ANALYSIS):
+            try:
+                analysis = Analysis.from_json(_checked(self._context, stored))
+            except Permanent:
+                continue  # it vanished or was altered: analyze anew
+            if analysis.algorithm == algorithm:
+                return stored, analysis
+        return None
+
+    def _read(
+        self, image: Image, fitting: Sequence[tuple[Model, LoadedModel]], started_at: datetime
+    ) -> list[StoredArtifact]:
+        """Gate, then the models in their order, each with what those before it saw."""
+        preview = Result(PREVIEW, self._instance.sop_instance_uid, "image/png", pixels.preview(image))
+        made = [_keep(self._context, self._work, preview)]
+        refused = gate.refuse(image) if fitting else ""
+        if refused:
+            looked_for = tuple(dict.fromkeys(kind for model, _ in fitting for kind in model.looks_for))
+            analysis = self._analysis(gate.ALGORITHM, image, started_at, looked_for)
+            self._note(replace(analysis, refused=refused))
+            return [*made, self._store(replace(analysis, refused=refused))]
+        before: list[Detection] = []
+        for model, loaded in fitting:
+            analysis = self._analysis(loaded.algorithm, image, started_at, model.looks_for)
+            try:
+                seen, notes = _look(model, loaded, image, tuple(before))
+            except Declined as decision:
+                analysis = replace(analysis, refused=str(decision))
+            else:
+                before += seen
+                findings = tuple(finding_of(detection, image) for detection in seen)
+                analysis = replace(analysis, findings=findings, notes=(*analysis.notes, *notes))
+            self._note(analysis)
+            kept = self._kept_analysis(loaded.algorithm)  # the same weights say the same: their results keep their UIDs
+            made.append(self._store(analysis) if kept is None else kept[0])
         return made
-    loaded = context.load(model)
-    findings = tuple(finding_of(detection, image) for detection in loaded.analyze(image))
-    analysis = Analysis(
-        algorithm=loaded.algorithm,
-        sop_instance_uid=instance.sop_instance_uid,
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        started_at=started_at,
-        findings=findings,
-        notes=image.notes,
-    )
-    return [
-        *made,
-        _keep(context, work, Result(ANALYSIS, instance.sop_instance_uid, "application/json", analysis.to_json())),
-    ]
+
+    def _analysis(
+        self, algorithm: Algorithm, image: Image, started_at: datetime, looks_for: tuple[str, ...]
+    ) -> Analysis:
+        return Analysis(
+            algorithm=algorithm,
+            sop_instance_uid=self._instance.sop_instance_uid,
+            rows=int(image.header.Rows),
+            columns=int(image.header.Columns),
+            started_at=started_at,
+            findings=(),
+            notes=image.notes,
+            looks_for=looks_for,
+        )
+
+    def _store(self, analysis: Analysis) -> StoredArtifact:
+        name = f"{self._instance.sop_instance_uid}/{analysis.algorithm.name}"
+        return _keep(self._context, self._work, Result(ANALYSIS, name, "application/json", analysis.to_json()))
+
+    def _note(self, analysis: Analysis) -> None:
+        """A refusal by the pixels stands beside the verdicts on the header, and in the job's reason."""
+        if analysis.refused:
+            self._choices.append(Choice(analysis.algorithm.name, accepted=False, reason=analysis.refused))
+            self._reasons.append(f"{analysis.algorithm.name}: {analysis.refused}")
+
+
+def _look(
+    model: Model, loaded: LoadedModel, image: Image, before: tuple[Detection, ...]
+) -> tuple[tuple[Detection, ...], tuple[str, ...]]:
+    """What a model sees, and notes for the reader.
+
+    Raises:
+        Declined: by the model; for a panoramic that cuts off the arch; for conditions where no tooth was found.
+    """
+    seen = loaded.analyze(image, before)
+    if not seen and TOOTH_CONDITIONS.issuperset(model.looks_for) and not any(d.kind == "tooth" for d in before):
+        raise Declined("no teeth were found whose condition could be judged")
+    if image.header.get("Modality") != "PX":
+        return seen, ()
+    refused, notes = gate.judge_arch(seen, image.pixels.shape)
+    if refused:
+        raise Declined(refused)
+    return seen, notes
 
 
 def _instance(context: Context, key: str) -> BinaryIO:
@@ -111,33 +226,6 @@ def _instance(context: Context, key: str) -> BinaryIO:
     except FileNotFoundError:
         message = f"an instance has vanished from storage: {key}"
         raise Permanent(message) from None
-
-
-def _choose(header: Dataset, reasons: list[str]) -> Model | None:
-    """The first model that accepts the image; otherwise each refusal is added to the reasons."""
-    refusals = []
-    for model in MODELS:
-        verdict = model.judge(header)
-        if verdict.accepted:
-            return model
-        refusals.append(f"{model.name}: {verdict.reason}")
-    reasons.extend(refusals)
-    return None
-
-
-def _kept(context: Context, work: Work, instance: StoredInstance, model: Model | None) -> list[StoredArtifact]:
-    """Analysis and preview of an earlier revision, if the weights are still the same."""
-    earlier = [stored for stored in work.earlier if stored.name == instance.sop_instance_uid]
-    analyses = [stored for stored in earlier if stored.kind == ANALYSIS]
-    if model is None or not analyses:
-        return []
-    try:
-        analysis = Analysis.from_json(_checked(context, analyses[0]))
-    except Permanent:
-        return []  # it vanished or was altered: analyze anew
-    if analysis.algorithm != context.load(model).algorithm:
-        return []
-    return [analyses[0], *[stored for stored in earlier if stored.kind == PREVIEW][:1]]
 
 
 def _keep(context: Context, work: Work, result: Result) -> StoredArtifact:
@@ -165,10 +253,14 @@ def _analyses(context: Context, work: Work) -> list[Analysis]:
     return [Analysis.from_json(_checked(context, stored)) for stored in work.of_kind(ANALYSIS)]
 
 
-def _subject(context: Context, work: Work) -> Subject:
+def _subject(context: Context, work: Work, analyses: Sequence[Analysis]) -> Subject:
     keys = {instance.sop_instance_uid: instance.storage_key for instance in work.instances}
+    shown = {analysis.sop_instance_uid for analysis in analyses}  # a study may hold hundreds of images nobody reads
+    previews = (stored for stored in work.of_kind(PREVIEW) if stored.name in shown)
+    pictures = {stored.name: _checked(context, stored) for stored in previews}
     sources = []
-    for analysis in _analyses(context, work):
-        with _instance(context, keys[analysis.sop_instance_uid]) as file:
-            sources.append(Source(pixels.read_header(file), analysis))
+    for analysis in analyses:
+        uid = analysis.sop_instance_uid
+        with _instance(context, keys[uid]) as file:
+            sources.append(Source(pixels.read_header(file), analysis, pictures.get(uid, b"")))
     return Subject(work.study_instance_uid, work.revision, sources)

@@ -26,6 +26,33 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """A number that was measured.
+
+    Attributes:
+        kind: key of ``service.domain.codes.MEASUREMENTS``, which also gives the unit; for example "cobb-angle".
+        value: in that unit.
+    """
+
+    kind: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """How much each part of the image spoke for a finding (Grad-CAM), a coarse grid over the whole stored image.
+
+    Attributes:
+        rows, columns: of the grid.
+        values: 0 (nothing) to 255 (most), row by row.
+    """
+
+    rows: int
+    columns: int
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing seen.
 
@@ -35,6 +62,10 @@ class Finding:
         certainty: 0 to 1, the model's own estimate.
         region: where; None for a finding of the whole image.
         flags: remarks for the reader, for example "number-uncertain".
+        site: key of ``service.domain.codes.SITES`` for a finding that belongs to no tooth, for example "T12"; empty =
+            the part of the body that the image shows.
+        measurements: what was measured there, for example a Cobb angle.
+        heat: what of the image spoke for it.
     """
 
     kind: str
@@ -42,12 +73,15 @@ class Finding:
     certainty: float
     region: Region | None = None
     flags: tuple[str, ...] = ()
+    site: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    heat: HeatMap | None = None
 
     @property
     def label(self) -> str:
         """Short text that names the finding within its analysis, for example "FDI36"; equal for equal findings."""
-        site = f"FDI{self.tooth}" if self.tooth is not None else ""
-        return site if self.kind == "tooth" else "/".join(part for part in (site, self.kind) if part)
+        site = f"FDI{self.tooth}" if self.tooth is not None else self.site
+        return site if self.kind == "tooth" and site else "/".join(part for part in (site, self.kind) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +106,10 @@ class Analysis:
         started_at: start of the analysis, with time zone; written into every result, so that twice is the same.
         findings: what was found, empty = nothing found.
         notes: what the reader must know, for example "orientation assumed".
+        refused: why the image was not read (too dark, not a mouth, ...), in words; then there are no findings, and the
+            results say so instead of "nothing found". Empty = it was read.
+        looks_for: kinds of finding that the algorithm can find, keys of ``service.domain.codes.FINDINGS``: without
+            them nobody could say what "nothing found" means.
     """
 
     algorithm: Algorithm
@@ -81,6 +119,8 @@ class Analysis:
     started_at: datetime
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    refused: str = ""
+    looks_for: tuple[str, ...] = ("tooth",)
 
     def to_json(self) -> bytes:
         """The analysis as UTF-8 JSON; ``from_json`` gives it back equal."""
@@ -99,11 +139,14 @@ class Analysis:
             started_at=datetime.fromisoformat(document["started_at"]),
             findings=tuple(_finding(entry) for entry in document["findings"]),
             notes=tuple(document["notes"]),
+            refused=document.get("refused", ""),
+            looks_for=tuple(document.get("looks_for", ("tooth",))),  # analyses of version 0.1 looked for teeth
         )
 
 
 def _finding(entry: dict[str, Any]) -> Finding:
-    region = entry["region"]
+    """Analyses of version 0.1 have no site, measurements and heat."""
+    region, heat = entry["region"], entry.get("heat")
     return Finding(
         kind=entry["kind"],
         tooth=entry["tooth"],
@@ -112,4 +155,7 @@ def _finding(entry: dict[str, Any]) -> Finding:
         if region is None
         else Region(tuple(region["box"]), tuple(region["runs"]), tuple((x, y) for x, y in region["outline"])),
         flags=tuple(entry["flags"]),
+        site=entry.get("site", ""),
+        measurements=tuple(Measurement(**measured) for measured in entry.get("measurements", ())),
+        heat=None if heat is None else HeatMap(heat["rows"], heat["columns"], tuple(heat["values"])),
     )

@@ -3,15 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Kinds of results that are DICOM objects.
+DICOM_RESULTS = (
+    "sr",
+    "sr-text",
+    "seg",
+    "seg-plane",
+    "seg-labelmap",
+    "presentation-state",
+    "secondary-capture",
+    "pdf",
+    "key-objects",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """A finished result.
 
     Attributes:
-        kind: sr, seg or report.
+        kind: one of ``DICOM_RESULTS``, report (FHIR) or oru (HL7 v2).
         name: SOP Instance UID, or the identifier of the report.
-        media_type: application/dicom or application/fhir+json.
+        media_type: application/dicom, application/fhir+json or application/hl7-v2.
         content: the bytes; equal whenever the same subject is written again.
     """
 

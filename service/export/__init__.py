@@ -6,13 +6,15 @@ from urllib.parse import urlsplit
 
 from service.domain.errors import ConfigurationError
 from service.domain.result import Delivery
-from service.export import fhir, folder, store_scu
+from service.export import fhir, folder, mllp, store_scu
 
 
 class Destination(Protocol):
     """A peer that takes results. One object serves one attempt; state between attempts is the peer's alone."""
 
-    #: kinds of results it takes; all of them are sent when the settings name none
+    #: kinds of results it can take
+    takes: tuple[str, ...]
+    #: those that are sent when the settings name neither results nor viewer
     default_results: tuple[str, ...]
 
     def deliver(self, delivery: Delivery) -> str:
@@ -38,11 +40,22 @@ class Destination(Protocol):
         """
 
 
+#: Who reads at a DICOM destination -> what it really shows (docs/decisions.md). Results that a viewer cannot show are
+#: left out: OHIF's page ends in white at a SEG without plane and in
+#: black at an SR without regions, and lists presentation states with a warning only.
+VIEWERS: dict[str, tuple[str, ...]] = {
+    "ohif": ("sr-text", "seg-plane", "secondary-capture"),
+    "weasis": ("sr", "seg", "presentation-state", "key-objects"),
+    "legacy": ("secondary-capture", "pdf"),
+}
+
 #: URL scheme -> class. Adding one is one line.
 DESTINATIONS: dict[str, Callable[[str, str], Destination]] = {
     "dicom": store_scu.StoreScu,
     "fhir+http": fhir.FhirServer,
     "fhir+https": fhir.FhirServer,
+    "mllp": mllp.Mllp,
+    "mllps": mllp.Mllp,
     "file": folder.Folder,
 }
 

@@ -38,7 +38,8 @@ _Json = dict[str, Any]
 class FhirServer:
     """A FHIR R4 record. Never creates a patient: none or several matches are for a person to decide."""
 
-    default_results: tuple[str, ...] = ("report",)
+    takes: tuple[str, ...] = ("report",)
+    default_results: tuple[str, ...] = takes
 
     def __init__(self, url: str, calling_ae: str) -> None:
         """Take the base address from the URL; nothing is opened yet.

@@ -7,15 +7,16 @@ from urllib.parse import unquote, urlsplit
 
 from service import clock
 from service.domain.errors import ConfigurationError, Permanent, Transient
-from service.domain.result import Delivery, Result
+from service.domain.result import DICOM_RESULTS, Delivery, Result
 from service.domain.uid import is_uid
 
-_SUFFIX = {"application/dicom": ".dcm", "application/fhir+json": ".json"}
+_SUFFIX = {"application/dicom": ".dcm", "application/fhir+json": ".json", "application/hl7-v2": ".hl7"}
 
 
 class Folder:
     """Writes ``<folder>/<study uid>/rev<revision>/<kind>-<short>.dcm|.json``; a name that exists is whole."""
 
+    takes: tuple[str, ...] = (*DICOM_RESULTS, "report", "oru")
     default_results: tuple[str, ...] = ("sr", "seg", "report")
 
     def __init__(self, url: str, calling_ae: str) -> None:

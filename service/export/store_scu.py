@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from service.domain.errors import ConfigurationError, Permanent, Transient
-from service.domain.result import Delivery, Result
+from service.domain.result import DICOM_RESULTS, Delivery, Result
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
@@ -61,7 +61,8 @@ class _Answer:
 class StoreScu:
     """A PACS that takes C-STORE. Sending an object twice is harmless: its UID is derived from the job."""
 
-    default_results: tuple[str, ...] = ("sr", "seg")
+    takes: tuple[str, ...] = DICOM_RESULTS
+    default_results: tuple[str, ...] = ("sr", "seg-plane", "secondary-capture")  # shown by every viewer that was tried
 
     def __init__(self, url: str, calling_ae: str) -> None:
         """Take AE title and address from the URL; nothing is opened yet.

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from service.domain.result import Result
-from service.results import diagnostic_report, measurement_report, segmentation
+from service.results import (
+    diagnostic_report,
+    encapsulated_pdf,
+    key_objects,
+    measurement_report,
+    oru_message,
+    presentation_state,
+    secondary_capture,
+    segmentation,
+    text_report,
+)
 from service.results.subject import Subject
 
 
@@ -22,6 +32,14 @@ class Writer(Protocol):
 #: Kind of result -> its writer, in the order in which they are made. Adding one is one line.
 WRITERS: dict[str, Writer] = {
     "seg": segmentation.write,
+    "seg-plane": segmentation.write_plane,
+    "seg-labelmap": segmentation.write_labelmap,
     "sr": measurement_report.write,
+    "sr-text": text_report.write,
+    "presentation-state": presentation_state.write,
+    "secondary-capture": secondary_capture.write,
+    "pdf": encapsulated_pdf.write,
+    "key-objects": key_objects.write,
     "report": diagnostic_report.write,
+    "oru": oru_message.write,
 }

@@ -23,7 +23,10 @@ from service.domain.errors import Permanent
 from service.domain.finding import Algorithm, Finding
 from service.domain.result import Result
 from service.domain.tooth import TEETH
+from service.domain.words import span_of
 from service.results import wording
+from service.results.examination import Examination, examinations
+from service.results.sites import sites_of
 from service.results.subject import Source, Subject
 
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
@@ -37,21 +40,22 @@ _AIAST = {
     "code": "AIAST",
     "display": "Artificial Intelligence asserted",
 }
+_LANDMARKS = {"vertebra"}
 _SEX = {"M": "male", "F": "female", "O": "other"}  # PS3.3 C.7.1.1, Patient's Sex -> AdministrativeGender
 _OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
 _Json = dict[str, Any]
 
 
 def write(subject: Subject) -> Sequence[Result]:
-    """One transaction Bundle for each model line, over all its images; named by the identifier of the report.
+    """One transaction Bundle for each kind of examination, over all its images and models; named by its identifier.
+
+    An image that was not read is a report as well: ``preliminary`` like all the others, because a later revision may
+    read it, with the reason in its conclusion and without a single Observation.
 
     Raises:
         Permanent: FHIR cannot express what the analysis says (a finding or tooth that the code tables do not know).
     """
-    lines: dict[str, list[Source]] = {}
-    for source in subject.sources:
-        lines.setdefault(_slug(source.analysis.algorithm.name), []).append(source)
-    return [_result(_Report(subject, line, tuple(sources))) for line, sources in lines.items()]
+    return [_result(_Report(subject, kind, tuple(sources))) for kind, sources in examinations(subject.sources).items()]
 
 
 def _result(report: "_Report") -> Result:
@@ -82,15 +86,16 @@ class _Seen:
     algorithm: Algorithm
     certainties: tuple[float, ...]
     flags: tuple[str, ...]
+    header: Dataset
 
 
 class _Report:
     """One report and the resources around it, each under a role within the transaction."""
 
-    def __init__(self, subject: Subject, line: str, sources: Sequence[Source]) -> None:
-        self._subject, self._sources, self._header = subject, sources, sources[0].header
+    def __init__(self, subject: Subject, kind: Examination, sources: Sequence[Source]) -> None:
+        self._subject, self._kind, self._sources, self._header = subject, kind, sources, sources[0].header
         #: stable over revisions and model versions
-        self.key = f"{subject.study_instance_uid}/dental-findings/{line}"
+        self.key = f"{subject.study_instance_uid}/dental-findings/{_slug(kind.line)}"
         self._issued = _instant(max(source.analysis.started_at for source in sources))
         self._algorithms = list(dict.fromkeys(source.analysis.algorithm for source in sources))
         self._seen = _merge(sources)
@@ -142,18 +147,22 @@ class _Report:
             "method": {"text": wording.method(seen.algorithm)},
             "device": self._reference(self._device_role(seen.algorithm)),
             "derivedFrom": [self._study()],
-            "component": [_probability(certainty) for certainty in seen.certainties],
+            "component": [*map(_probability, seen.certainties), *_measured(seen.finding)],
         }
         if seen.finding.tooth is not None:
             resource["bodySite"] = _body_site(seen.finding.tooth)
-        if seen.flags:
-            resource["note"] = [{"text": wording.flag(flag)} for flag in seen.flags]
+        elif seen.finding.kind != "tooth":  # a tooth without a number is nowhere
+            resource["bodySite"] = _site(seen)
+        remarks = [flag for flag in seen.flags if flag not in codes.QUALITIES]
+        if remarks:
+            resource["note"] = [{"text": wording.flag(flag)} for flag in remarks]
         return resource
 
     def _report(self) -> _Json:
         weights = "+".join(algorithm.weights_sha256[:16] for algorithm in self._algorithms)
         sentences = wording.sentences(self._sources)
-        panoramic = self._header.get("Modality") == "PX"
+        category = codes.PHOTOGRAPH_CATEGORY if self._kind.photograph else codes.RADIOLOGY_CATEGORY
+        radiology = {"coding": [_coding(f"{_TERMINOLOGY}/v2-0074", "RAD", "Radiology")]}
         resource: _Json = {
             "resourceType": "DiagnosticReport",
             "meta": {"security": [_AIAST]},
@@ -163,11 +172,8 @@ class _Report:
                 {"system": codes.REVISION_SYSTEM, "value": f"{self._subject.revision}/{weights}"},
             ],
             "status": "preliminary",
-            "category": [
-                _concept(codes.RADIOLOGY_CATEGORY),
-                {"coding": [_coding(f"{_TERMINOLOGY}/v2-0074", "RAD", "Radiology")]},
-            ],
-            "code": _concept(codes.PANORAMIC_REPORT if panoramic else codes.IMAGING_REPORT),
+            "category": [_concept(category), *([] if self._kind.photograph else [radiology])],
+            "code": _concept(self._kind.code),
             "subject": _described_patient(self._header),
             "effectiveDateTime": _study_date(self._header) or self._issued,
             "issued": self._issued,
@@ -202,21 +208,24 @@ class _Report:
 
 
 def _merge(sources: Sequence[Source]) -> list[_Seen]:
-    """A tooth seen in several images is one finding of the study; findings without a tooth stay apart."""
-    groups: dict[str, list[tuple[Finding, Algorithm]]] = {}
+    """What is seen of a tooth in several images is one finding of the study; findings without a tooth stay apart.
+
+    Vertebrae are landmarks of a measurement, for SR and SEG, and no findings that a record should list.
+    """
+    groups: dict[str, list[tuple[Finding, Source]]] = {}
     for number, source in enumerate(sources, start=1):
         for order, finding in enumerate(source.analysis.findings, start=1):
-            loose = "" if finding.tooth is not None else f"/image{number}.{order}"
-            groups.setdefault(f"{finding.label or finding.kind}{loose}", []).append(
-                (finding, source.analysis.algorithm)
-            )
+            if finding.kind not in _LANDMARKS:
+                loose = "" if finding.tooth is not None else f"/image{number}.{order}"
+                groups.setdefault(f"{finding.label or finding.kind}{loose}", []).append((finding, source))
     return [
         _Seen(
             role=role,
             finding=group[0][0],
-            algorithm=group[0][1],
+            algorithm=group[0][1].analysis.algorithm,
             certainties=tuple(finding.certainty for finding, _ in group),
             flags=tuple(dict.fromkeys(flag for finding, _ in group for flag in finding.flags)),
+            header=group[0][1].header,
         )
         for role, group in groups.items()
     ]
@@ -286,6 +295,33 @@ def _body_site(fdi: int) -> _Json:
     site = _coding(codes.SYSTEM_URI["SCT"], tooth.snomed, tooth.meaning)
     # FDI has no registered system, and a bare "51" is another tooth to an ADA reader: it goes into text, named.
     return {"coding": [site, {"system": _UNIVERSAL_SYSTEM, "code": tooth.universal}], "text": f"FDI {fdi}"}
+
+
+def _site(seen: _Seen) -> _Json:
+    """The part of the body; of a curve its part of the spine, with the end vertebrae as text."""
+    place = _concept(sites_of(seen.finding, seen.header)[0])
+    ends = span_of(seen.finding)
+    return place | ({"text": f"{ends[0]} to {ends[1]}"} if ends else {})
+
+
+def _measured(finding: Finding) -> list[_Json]:
+    """Measurements with UCUM units, and what is said of the finding in coded words, as components."""
+    concepts = [(codes.MEASUREMENTS[measured.kind], measured.value) for measured in finding.measurements]
+    components = [
+        {
+            "code": _concept(each.name),
+            "valueQuantity": {
+                "value": round(float(value), 1),
+                "unit": each.unit.meaning,
+                "system": codes.SYSTEM_URI["UCUM"],
+                "code": each.unit.value,
+            },
+        }
+        for each, value in concepts
+    ]
+    question = _concept(codes.FINDINGS[finding.kind].answer)
+    qualities = [codes.QUALITIES[flag] for flag in finding.flags if flag in codes.QUALITIES]
+    return [*components, *({"code": question, "valueCodeableConcept": _concept(value)} for value in qualities)]
 
 
 def _probability(certainty: float) -> _Json:

@@ -6,6 +6,7 @@ the header itself but a clean copy: patient and study attributes, mended where t
 
 import contextlib
 import copy
+import hashlib
 import io
 import re
 import warnings
@@ -19,18 +20,19 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as SrCode
 from pydicom.valuerep import format_number_as_ds
 
-from service.domain.codes import Code
+from service.domain.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Code
 from service.domain.errors import Permanent
-from service.domain.finding import Algorithm
+from service.domain.finding import Algorithm, Analysis
 from service.domain.result import Result
 from service.domain.uid import is_uid
 from service.results.identity import device_uid, result_uid, series_uid
 from service.results.subject import Source, Subject
 
 MANUFACTURER = "Dentgate"
+_DESIGNATOR = 0x00080102  # Coding Scheme Designator
 
 #: Copied into every result where the image has them: Patient, General Study and Patient Study (PS3.3 C.7.1, C.7.2).
-_STUDY = (
+STUDY = (
     "PatientName",
     "PatientID",
     "IssuerOfPatientID",
@@ -92,6 +94,18 @@ _ALWAYS = (
 )
 #: Highest Series and Instance Number of an image that the Series Number of its results follows, so that IS can hold it.
 _MOST_SERIES, _MOST_IMAGES = 20_000, 10_000
+#: Our models by their place among the results of an image. Fixed for ever: append only.
+_OUR_MODELS = (
+    "teeth_panoramic",
+    "tooth_conditions",
+    "oral_photo",
+    "fracture",
+    "spine_landmarks",
+    "teeth_intraoral",
+    "image_gate",
+)
+_KEPT_PLACES = 20  # for models of ours
+_IMAGES_OF_A_MODEL = 100  # images of one series whose results stand apart also where several models read them
 _DATES = ("PatientBirthDate", "StudyDate")
 _TIMES = ("PatientBirthTime", "StudyTime")
 _DATE = re.compile(r"\d{8}")
@@ -117,7 +131,7 @@ def evidence_of(source: Source) -> Dataset:
     """
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in (*_STUDY, *_IMAGE):
+    for keyword in (*STUDY, *_IMAGE):
         if (element := _element(source.header, keyword)) is not None:
             clean.add(element)
     _mend(clean)
@@ -182,16 +196,27 @@ def common(subject: Subject, source: Source, kind: str, number: int, description
 
 
 def _series_number(base: int, source: Source) -> int:
-    """The base, moved by the numbers of the image, so that the results of two images stand apart in a list.
+    """The base, moved by the numbers of the image and the place of the model, so that results stand apart in a list.
 
-    It depends on this image only: a late image must not change the results of earlier ones.
+    It depends on this image and model only: a late image, or another model, must not change earlier results.
     """
     series, image = source.numbers
     if series is not None and 1 <= series <= _MOST_SERIES:
         base += 10 * _MOST_IMAGES * (series - 1)
     if image is not None and 1 <= image <= _MOST_IMAGES:
         base += 10 * (image - 1)
-    return base
+    return base + 10 * _IMAGES_OF_A_MODEL * _place_of_model(source.analysis)
+
+
+def _place_of_model(analysis: Analysis) -> int:
+    """0 for the numbering of teeth, then a place for each of our models; other models have one by their name."""
+    name = analysis.algorithm.name
+    if name in _OUR_MODELS:
+        return _OUR_MODELS.index(name)
+    if "tooth" in analysis.looks_for:
+        return 0
+    kept = _MOST_IMAGES // _IMAGES_OF_A_MODEL - _KEPT_PLACES
+    return _KEPT_PLACES + int(hashlib.sha256(name.encode()).hexdigest(), 16) % kept
 
 
 def _described(description: str, source: Source) -> str:
@@ -233,6 +258,13 @@ def _equipment(source: Source) -> hd.ContributingEquipment:
 
 def finished(ds: Dataset, source: Source, kind: str) -> Result:
     """The result as bytes that depend on the subject only: highdicom's own time stamps are replaced."""
+    if any(element.value == PRIVATE_SCHEME for element in ds.iterall() if element.tag == _DESIGNATOR):
+        declare_private_scheme(ds)
+    return stamped(ds, source, kind)
+
+
+def stamped(ds: Dataset, source: Source, kind: str) -> Result:
+    """The same for a data set whose codes were looked at already."""
     started_at = source.analysis.started_at
     ds.InstanceCreationDate = f"{started_at:%Y%m%d}"
     ds.InstanceCreationTime = f"{started_at:%H%M%S.%f}"
@@ -240,3 +272,12 @@ def finished(ds: Dataset, source: Source, kind: str) -> Result:
     buffer = io.BytesIO()
     ds.save_as(buffer, enforce_file_format=True)
     return Result(kind, str(ds.SOPInstanceUID), "application/dicom", buffer.getvalue())
+
+
+def declare_private_scheme(ds: Dataset) -> None:
+    """Coding Scheme Identification (PS3.3 C.12.1.1), where a code of our own is used."""
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeName = PRIVATE_SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    ds.CodingSchemeIdentificationSequence = [*ds.get("CodingSchemeIdentificationSequence", ()), item]

@@ -32,9 +32,19 @@ def series_uid(study_uid: str, algorithm: Algorithm, kind: str, source_uid: str)
     return derived_uid("series", study_uid, *_parts(algorithm), kind, source_uid)
 
 
-def tracking_uid(study_uid: str, algorithm: Algorithm, source_uid: str, finding: Finding) -> str:
-    """Tracking UID: stands for the finding, the same in SR and SEG and in every later revision."""
-    return derived_uid("finding", study_uid, *_parts(algorithm), source_uid, finding.label)
+def tracking_uid(study_uid: str, algorithm: Algorithm, source_uid: str, finding: Finding, number: int = 1) -> str:
+    """Tracking UID: stands for the finding, the same in SR and SEG and in every later revision.
+
+    Args:
+        number: of the finding among those with the same label in the same analysis.
+    """
+    return derived_uid("finding", study_uid, *_parts(algorithm), source_uid, tracking_label(finding, number))
+
+
+def tracking_label(finding: Finding, number: int = 1) -> str:
+    """Tracking Identifier: names the finding within its analysis, for example "FDI36" or "fracture/2"."""
+    label = finding.label or finding.kind
+    return label if number == 1 else f"{label}/{number}"
 
 
 def _parts(algorithm: Algorithm) -> tuple[str, str, str, str]:

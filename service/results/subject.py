@@ -5,20 +5,35 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from service.domain.finding import Analysis
+from service.domain.finding import Analysis, Finding
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An analyzed image: its header (a data set without pixels) and what one model found in it."""
+    """An analyzed image: its header (a data set without pixels) and what one model found in it.
+
+    Attributes:
+        picture: the image as it is looked at, a PNG in the geometry of the stored image, maybe smaller; empty = none.
+    """
 
     header: Dataset
     analysis: Analysis
+    picture: bytes = b""
 
     @property
     def numbers(self) -> tuple[int | None, int | None]:
         """Series Number and Instance Number, None where they are missing or make no sense."""
         return self._number("SeriesNumber"), self._number("InstanceNumber")
+
+    @property
+    def counted(self) -> tuple[tuple[Finding, int], ...]:
+        """The findings, each with its number among those of the same label: 1 for the first, which is nearly all."""
+        seen: dict[str, int] = {}
+        counted = []
+        for finding in self.analysis.findings:
+            seen[finding.label] = seen.get(finding.label, 0) + 1
+            counted.append((finding, seen[finding.label]))
+        return tuple(counted)
 
     @property
     def place(self) -> str:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from service.domain.finding import Algorithm, Analysis
+from service.domain.codes import QUALITIES
+from service.domain.finding import Algorithm, Analysis, Finding
 from service.domain.tooth import PERMANENT, tooth_of
+from service.domain.words import describes, kind_word, span_of
 from service.results.subject import Source
 
 UNVERIFIED = "AI result, not verified by a dentist"
@@ -21,6 +23,28 @@ NOTES: dict[str, str] = {
     ),
 }
 
+#: What is looked for -> what such an analysis is called; the first that fits.
+_TITLES = (
+    ({"tooth"}, "tooth numbering"),
+    ({"scoliosis", "vertebra"}, "spine"),
+    ({"fracture"}, "bone fracture"),
+    ({"gingivitis", "ulcer", "calculus", "hypodontia"}, "oral photograph"),
+    ({"filling", "crown", "implant", "impacted", "root-canal-treated", "destroyed-crown"}, "tooth conditions"),
+)
+_CURVES = ("main", "second", "third")
+_ANATOMY = {"tooth", "vertebra"}
+
+
+def title(analysis: Analysis) -> str:
+    """What an analysis is about, for the name of a series: "tooth conditions"; else the name of its algorithm."""
+    kinds = set(analysis.looks_for)
+    return next((name for wanted, name in _TITLES if wanted & kinds), analysis.algorithm.name)
+
+
+def refusal(analysis: Analysis) -> str:
+    """That an image was not read, and why; no full stop."""
+    return f"not read: {analysis.refused.rstrip('.')}"
+
 
 def conclusion(sources: Sequence[Source]) -> str:
     """All sentences, for a reader who has room for one text."""
@@ -28,7 +52,7 @@ def conclusion(sources: Sequence[Source]) -> str:
 
 
 def sentences(sources: Sequence[Source]) -> list[str]:
-    """Whose result it is, then one sentence for each image; FDI numbers.
+    """Whose result it is, then one sentence for each image over all its analyses; FDI numbers.
 
     Images are never added up: a tooth that one of them shows would hide that another does not.
     """
@@ -36,11 +60,14 @@ def sentences(sources: Sequence[Source]) -> list[str]:
     said = [f"{UNVERIFIED}."]
     if any(algorithm.research for algorithm in algorithms):
         said.append(f"{_capital(RESEARCH)}.")
-    for number, source in enumerate(sources, start=1):
-        text = _image(source)
-        if len(sources) > 1:
-            place = source.place
-            text = f"image {number} of {len(sources)}{f' ({place})' if place else ''}: {text}"
+    images: dict[str, list[Source]] = {}
+    for source in sources:
+        images.setdefault(source.analysis.sop_instance_uid, []).append(source)
+    for number, of_image in enumerate(images.values(), start=1):
+        text = _image(of_image)
+        if len(images) > 1:
+            place = of_image[0].place
+            text = f"image {number} of {len(images)}{f' ({place})' if place else ''}: {text}"
         said.append(f"{_capital(text)}.")
     return said
 
@@ -56,13 +83,72 @@ def flag(raw: str) -> str:
     return _capital(_spaced(raw))
 
 
-def _image(source: Source) -> str:
+def _image(sources: Sequence[Source]) -> str:
     """What one image shows, what is uncertain, and what the reader must know about the image; no full stop."""
-    analysis = source.analysis
-    clauses = [_teeth(analysis, panoramic=source.header.get("Modality") == "PX")]
-    clauses += [f"{_spaced(raw)}: {', '.join(sites)}" for raw, sites in _flagged(analysis).items()]
-    clauses += dict.fromkeys(NOTES.get(note, note).rstrip(".") for note in analysis.notes)
-    return "; ".join(clauses)
+    panoramic = sources[0].header.get("Modality") == "PX"
+    analyses = [source.analysis for source in sources]
+    clauses = [clause for analysis in analyses for clause in _clauses(analysis, panoramic=panoramic)]
+    clauses += [f"{_spaced(raw)}: {', '.join(places)}" for raw, places in _flagged(analyses).items()]
+    clauses += [NOTES.get(note, note).rstrip(".") for analysis in analyses for note in analysis.notes]
+    return "; ".join(dict.fromkeys(clauses))
+
+
+def _clauses(analysis: Analysis, *, panoramic: bool) -> list[str]:
+    """What one analysis says of its image."""
+    if analysis.refused:
+        subject = "" if analysis.algorithm.name == "image_gate" else f" for {title(analysis)}"
+        return [f"not read{subject}: {analysis.refused.rstrip('.')}"]
+    kinds = [kind for kind in analysis.looks_for if kind not in _ANATOMY]
+    clauses = [_teeth(analysis, panoramic=panoramic)] if "tooth" in analysis.looks_for else []
+    if "scoliosis" in kinds:
+        clauses.append(_curves([finding for finding in analysis.findings if finding.kind == "scoliosis"]))
+    others = [f for f in analysis.findings if f.kind != "scoliosis" and f.kind not in _ANATOMY]
+    if others:
+        clauses += _by_site(others)
+    else:
+        named = [kind_word(kind) for kind in kinds if kind != "scoliosis"]
+        clauses += [f"no {_enumerated(named)} found"] if named else []
+    vertebrae = sum(finding.kind == "vertebra" for finding in analysis.findings)
+    if vertebrae:
+        clauses.append(f"{vertebrae} {'vertebra' if vertebrae == 1 else 'vertebrae'} outlined")
+    return clauses or ["nothing found"]
+
+
+def _by_site(findings: Sequence[Finding]) -> list[str]:
+    """For each tooth "tooth 36: filling, root-canal treated", then what belongs to no tooth with its certainty."""
+    teeth: dict[int, list[str]] = {}
+    for finding in findings:
+        if finding.tooth is not None:
+            teeth.setdefault(finding.tooth, []).append(kind_word(finding.kind))
+    said = [f"tooth {fdi}: {', '.join(dict.fromkeys(words))}" for fdi, words in sorted(teeth.items())]
+    whole: dict[str, float] = {}
+    for finding in findings:
+        if finding.tooth is None:
+            place = f" ({_spaced(finding.site)})" if finding.site else ""
+            words = f"{kind_word(finding.kind)}{place}"
+            whole[words] = max(whole.get(words, 0.0), finding.certainty)
+    return [*said, *(f"{words} suspected (certainty {round(100 * most)} %)" for words, most in whole.items())]
+
+
+def _curves(findings: Sequence[Finding]) -> str:
+    """As in "scoliosis: main curve T5-T11 34 degrees, second curve T12-L4 22 degrees (double curve)"."""
+    if not findings:
+        return "no scoliosis found"
+    parts = []
+    ordered = sorted(findings, key=lambda finding: -max((m.value for m in finding.measurements), default=0.0))
+    measured = [finding for finding in ordered if finding.measurements]
+    for place, finding in zip((*_CURVES, *["further"] * len(measured)), measured, strict=False):
+        ends = span_of(finding)
+        site = "-".join(ends) if ends else _spaced(finding.site)
+        parts.append(f"{place} curve {site} {round(finding.measurements[0].value)} degrees".replace("  ", " "))
+    kinds = {QUALITIES[flag].meaning.lower() for finding in findings for flag in finding.flags if flag in QUALITIES}
+    quality = f" ({', '.join(sorted(kinds))})" if kinds else ""
+    sure = "" if parts else f" suspected (certainty {round(100 * max(f.certainty for f in findings))} %)"
+    return f"scoliosis{sure}{': ' if parts else ''}{', '.join(parts)}{quality}"
+
+
+def _enumerated(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _teeth(analysis: Analysis, *, panoramic: bool) -> str:
@@ -88,12 +174,14 @@ def _not_found(teeth: Iterable[int]) -> list[int]:
     return [fdi for fdi in PERMANENT if fdi not in places]
 
 
-def _flagged(analysis: Analysis) -> dict[str, list[str]]:
+def _flagged(analyses: Sequence[Analysis]) -> dict[str, list[str]]:
+    """Remark -> what it is about; a flag that has a code of its own is said with its finding."""
     flagged: dict[str, set[str]] = {}
-    for finding in analysis.findings:
+    for finding in (finding for analysis in analyses for finding in analysis.findings):
         for raw in finding.flags:
-            flagged.setdefault(raw, set()).add(str(finding.tooth or finding.kind))
-    return {raw: sorted(sites) for raw, sites in flagged.items()}
+            if raw not in QUALITIES and not describes(raw):
+                flagged.setdefault(raw, set()).add(str(finding.tooth or finding.site or kind_word(finding.kind)))
+    return {raw: sorted(places) for raw, places in flagged.items()}
 
 
 def _spaced(raw: str) -> str:

@@ -18,6 +18,7 @@ RowId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _SUFFIXES = {
     "application/dicom": "dcm",
     "application/fhir+json": "json",
+    "application/hl7-v2": "hl7",
     "application/json": "json",
     "image/png": "png",
 }

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 from service.db.overview import ArtifactView, JobView
 from service.storage import Storage
 
-_NAMES = {"sr": "Structured report (DICOM SR)", "seg": "Segmentation (DICOM SEG)", "report": "Report (FHIR)"}
-_SHOWN_ELSEWHERE = {"preview", "analysis"}
+_NAMES = {
+    "sr": "Structured report (DICOM SR)",
+    "sr-text": "Structured report, the rest in words (DICOM SR)",
+    "seg": "Segmentation (DICOM SEG)",
+    "seg-plane": "Segmentation with detector plane (DICOM SEG)",
+    "seg-labelmap": "Segmentation as label map (DICOM SEG)",
+    "presentation-state": "Outlines and numbers (DICOM GSPS)",
+    "secondary-capture": "Picture of the result (DICOM SC)",
+    "pdf": "Report on one page (DICOM PDF)",
+    "key-objects": "Key images (DICOM KOS)",
+    "report": "Report (FHIR)",
+}
+_SHOWN_ELSEWHERE = {"preview", "analysis", "choices", "reported"}
 _HEAD = 65536  # bytes; SR and SEG name their image (PS3.3 C.17.2 evidence, C.7.6.16 sources) before content and pixels
 
 

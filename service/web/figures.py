@@ -1,16 +1,17 @@
-"""An image with its outlined, numbered teeth as the page draws it. Coordinates are pixels of the stored image."""
+"""An image with what was found in it as the page draws it. Coordinates are pixels of the stored image."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.db.overview import ArtifactView, JobView
 from service.domain.finding import Analysis, Finding, Region
 from service.domain.tooth import TEETH, Tooth
-from service.web.analyses import UNCERTAIN, AnalysisShelf
+from service.domain.words import kind_word
+from service.web.analyses import UNCERTAIN, AnalysisShelf, Verdict
+from service.web.spots import Box, Heat, Row, Spot, heats_of, points_of, rows_of, spots_of
 
-Box = tuple[float, float, float, float]
 _UPPER = (*range(18, 10, -1), *range(21, 29))
 _LOWER = (*range(48, 40, -1), *range(31, 39))
 _UPPER_DECIDUOUS = (*range(55, 50, -1), *range(61, 66))
@@ -30,6 +31,7 @@ class Mark:
         label: box of the number, x0, y0, x1, y1; it covers neither a tooth nor another label where there is room.
         leader: line from the label to the tooth, x0, y0, x1, y1.
         percent: certainty.
+        conditions: what other models found of it, in words.
     """
 
     tooth: Tooth
@@ -39,6 +41,7 @@ class Mark:
     leader: Box
     percent: int
     uncertain: bool
+    conditions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +56,60 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One image: its preview, the overlay and the tooth chart.
+    """One image: its preview, the overlay, the tooth chart and the list of findings.
 
     Attributes:
+        analyses: of all models that ran, in their order.
+        verdicts: why each model was, or was not, run.
         view: SVG viewBox, x, y, width, height; larger than the image where labels stand beside it.
         text: height of the letters in pixels.
-        chart: rows of the tooth chart, the patient's right at the left.
+        marks: teeth.
+        spots: outlined findings that are no teeth.
+        heats: heat maps, as the rows number them.
+        rows: findings other than teeth and landmarks.
+        chart: rows of the tooth chart, the patient's right at the left; empty where nobody looked for teeth.
     """
 
     sop_instance_uid: str
     preview: ArtifactView | None
-    analysis: Analysis | None
-    view: Box
-    text: float
-    marks: tuple[Mark, ...]
-    chart: tuple[tuple[Cell, ...], ...]
+    analyses: tuple[Analysis, ...]
+    verdicts: tuple[Verdict, ...]
+    view: Box = (0, 0, 0, 0)
+    text: float = 0
+    marks: tuple[Mark, ...] = ()
+    spots: tuple[Spot, ...] = ()
+    heats: tuple[Heat, ...] = ()
+    rows: tuple[Row, ...] = ()
+    chart: tuple[tuple[Cell, ...], ...] = ()
+
+    @property
+    def analysis(self) -> Analysis | None:
+        """The first analysis: size and notes of the image are the same in all."""
+        return self.analyses[0] if self.analyses else None
+
+    @property
+    def was_read(self) -> bool:
+        """Whether any model read the image, whatever it found."""
+        return any(not analysis.refused for analysis in self.analyses)
+
+    @property
+    def lists_findings(self) -> bool:
+        """Whether a model looked for anything but teeth, so that a list without rows means that nothing was found."""
+        return any(set(analysis.looks_for) - {"tooth"} and not analysis.refused for analysis in self.analyses)
 
 
 def figures_of(job: JobView, shelf: AnalysisShelf) -> tuple[Figure, ...]:
     """The images of a job that have a preview or an analysis, in the order in which they were made."""
     previews = {artifact.name: artifact for artifact in job.of_kind("preview")}
-    analyses = {a.sop_instance_uid: a for a in map(shelf.read, job.of_kind("analysis")) if a is not None}
-    return tuple(_figure(uid, previews.get(uid), analyses.get(uid)) for uid in dict.fromkeys((*previews, *analyses)))
+    verdicts = {choices.sop_instance_uid: choices.models for choices in shelf.choices(job)}
+    analyses: dict[str, list[Analysis]] = {}
+    for analysis in map(shelf.read, job.of_kind("analysis")):
+        if analysis is not None:
+            analyses.setdefault(analysis.sop_instance_uid, []).append(analysis)
+    return tuple(
+        _figure(Figure(uid, previews.get(uid), tuple(analyses.get(uid, ())), verdicts.get(uid, ())))
+        for uid in dict.fromkeys((*previews, *analyses))
+    )
 
 
 def palmer(tooth: Tooth) -> str:
@@ -104,32 +139,52 @@ def _cell(fdi: int, finding: Finding | None) -> Cell:
     return Cell(tooth, palmer(tooth), found, round(finding.certainty * 100))
 
 
-def _figure(uid: str, preview: ArtifactView | None, analysis: Analysis | None) -> Figure:
-    if analysis is None:
-        return Figure(uid, preview, None, (0, 0, 0, 0), 0, (), ())
-    findings = [f for f in analysis.findings if f.kind == "tooth" and f.tooth in TEETH]
-    text = max(analysis.columns, analysis.rows) / _LETTER_HEIGHT
-    marks = _marks([f for f in findings if f.region is not None], text, analysis.columns)
-    boxes = [(0.0, 0.0, float(analysis.columns), float(analysis.rows)), *[mark.label for mark in marks]]
+def _figure(bare: Figure) -> Figure:
+    """With everything that is drawn."""
+    image = bare.analysis
+    if image is None:
+        return bare
+    findings = [finding for analysis in bare.analyses for finding in analysis.findings]
+    teeth = [finding for finding in findings if finding.kind == "tooth" and finding.tooth in TEETH]
+    text = max(image.columns, image.rows) / _LETTER_HEIGHT
+    marks = _marks([finding for finding in teeth if finding.region is not None], findings, text, image.columns)
+    spots = spots_of(findings, text, frozenset(mark.tooth.fdi for mark in marks))
+    boxes = [
+        (0.0, 0.0, float(image.columns), float(image.rows)),
+        *(mark.label for mark in marks),
+        *(spot.label for spot in spots),
+    ]
     x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
     x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
-    return Figure(uid, preview, analysis, (x0, y0, x1 - x0, y1 - y0), text, marks, chart_of(findings))
+    counted = any("tooth" in analysis.looks_for and not analysis.refused for analysis in bare.analyses)
+    return replace(
+        bare,
+        view=(x0, y0, x1 - x0, y1 - y0),
+        text=text,
+        marks=marks,
+        spots=spots,
+        heats=heats_of(findings, image),
+        rows=rows_of(findings),
+        chart=chart_of(teeth) if counted else (),
+    )
 
 
-def _marks(findings: Sequence[Finding], text: float, columns: int) -> tuple[Mark, ...]:
+def _marks(teeth: Sequence[Finding], findings: Sequence[Finding], text: float, columns: int) -> tuple[Mark, ...]:
     """Outlines, and labels placed one after the other from the middle of the image to its sides."""
-    teeth = [(f, TEETH[f.tooth], f.region) for f in findings if f.tooth is not None and f.region is not None]
-    crowns = [region.box for _, _, region in teeth]
+    placed = [(f, TEETH[f.tooth], f.region) for f in teeth if f.tooth is not None and f.region is not None]
+    crowns = [region.box for _, _, region in placed]
     taken: list[Box] = []
     marks = []
-    for finding, tooth, region in sorted(teeth, key=lambda entry: abs(entry[2].box[0] + entry[2].box[2] - columns)):
+    for finding, tooth, region in sorted(placed, key=lambda entry: abs(entry[2].box[0] + entry[2].box[2] - columns)):
         label = _place(region.box, text, crowns, taken, upward=tooth.upper)
         taken.append(label)
-        marks.append(_mark(finding, tooth, region, label))
+        of_tooth = [other for other in findings if other.tooth == tooth.fdi and other.kind != "tooth"]
+        words = ", ".join(f"{kind_word(other.kind)} {round(other.certainty * 100)} %" for other in of_tooth)
+        marks.append(_mark(finding, tooth, region, label, words))
     return tuple(sorted(marks, key=lambda mark: (not mark.tooth.upper, mark.label[0])))
 
 
-def _mark(finding: Finding, tooth: Tooth, region: Region, label: Box) -> Mark:
+def _mark(finding: Finding, tooth: Tooth, region: Region, label: Box, conditions: str) -> Mark:
     x0, y0, x1, y1 = region.box
     outline = region.outline or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
     edge = ((label[0] + label[2]) / 2, label[3] if tooth.upper else label[1])
@@ -137,11 +192,12 @@ def _mark(finding: Finding, tooth: Tooth, region: Region, label: Box) -> Mark:
     return Mark(
         tooth=tooth,
         palmer=palmer(tooth),
-        points=" ".join(f"{x:g},{y:g}" for x, y in outline),
+        points=points_of(region),
         label=label,
         leader=(*edge, *tip),
         percent=round(finding.certainty * 100),
         uncertain=UNCERTAIN in finding.flags,
+        conditions=conditions,
     )
 
 

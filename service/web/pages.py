@@ -28,7 +28,7 @@ def studies(request: Request, page: Annotated[int, Query(ge=1, le=2**24)] = 1) -
 
 @router.get("/studies/{study_instance_uid}")
 def study(request: Request, study_instance_uid: str) -> HTMLResponse:
-    """A study: images with outlined teeth, and where the results went."""
+    """A study: images with what was found in them, and where the results went."""
     found, instances = read_study(request, study_instance_uid)
     shelf = shelf_of(request)
     shown = found.analyzed_job
@@ -41,7 +41,7 @@ def study(request: Request, study_instance_uid: str) -> HTMLResponse:
         "job": found.jobs[0] if found.jobs else None,
         "shown": shown,
         "figures": figures,
-        "research": any(figure.analysis and figure.analysis.algorithm.research for figure in figures),
+        "research": any(analysis.algorithm.research for figure in figures for analysis in figure.analyses),
         "downloads": () if shown is None else downloads_of(shown, images, services_of(request).storage),
         "settings": services_of(request).settings,
     }

@@ -55,7 +55,7 @@ class _Refusal:
 
 
 def picture_label(
-    kind: Annotated[PictureKind, Form(description="what the pictures show")] = PictureKind.PANORAMIC,
+    kind: Annotated[PictureKind, Form(description="what the pictures show")] = PictureKind.AUTOMATIC,
     patient_id: Annotated[str, Form(max_length=64, description="needed for pictures")] = "",
     family_name: Annotated[str, Form(max_length=64)] = "",
     given_name: Annotated[str, Form(max_length=64)] = "",

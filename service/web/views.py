@@ -5,7 +5,14 @@ from datetime import datetime
 
 from service.db.overview import InstanceView, JobView, StudyView
 from service.db.status import Status
-from service.web.analyses import AnalysisShelf, ImageFindings, count_teeth
+from service.web.analyses import (
+    AnalysisShelf,
+    ImageChoices,
+    ImageFindings,
+    count_teeth,
+    found_in_short,
+    teeth_by_image,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +22,9 @@ class StudySummary:
     Attributes:
         state: what is durably done for the newest revision, "receiving" before the first.
         status: the same in words, with what is being done or what failed.
-        teeth_found: different teeth in all images together; null if nothing was analyzed yet.
-        teeth_per_image: teeth in each analyzed image, in the order of the study page.
+        teeth_found: different teeth in all images together; null if no image was read for teeth yet.
+        teeth_per_image: teeth in each image that was read for teeth, in the order of the study page.
+        found: what else was found, in short.
     """
 
     study_instance_uid: str
@@ -34,6 +42,7 @@ class StudySummary:
     status: Status
     teeth_found: int | None
     teeth_per_image: tuple[int, ...]
+    found: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +57,18 @@ class StudyPage:
 
 @dataclass(frozen=True, slots=True)
 class StudyDetail:
-    """A study with its jobs (the newest revision first), stages, deliveries, artifacts and findings in short."""
+    """A study with its jobs (the newest revision first), stages, deliveries, artifacts and findings in short.
+
+    Attributes:
+        findings: one entry for each model and image.
+        choices: why each model was, or was not, run on each image.
+    """
 
     study: StudySummary
     jobs: tuple[JobView, ...]
     instances: tuple[InstanceView, ...]
     findings: tuple[ImageFindings, ...]
+    choices: tuple[ImageChoices, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +96,13 @@ def summary_of(study: StudyView, shelf: AnalysisShelf) -> StudySummary:
         state=study.jobs[0].state if study.jobs else "receiving",
         status=study.status,
         teeth_found=count_teeth(findings),
-        teeth_per_image=tuple(len(image.teeth) for image in findings),
+        teeth_per_image=teeth_by_image(findings),
+        found=found_in_short(findings),
     )
 
 
 def detail_of(study: StudyView, instances: tuple[InstanceView, ...], shelf: AnalysisShelf) -> StudyDetail:
     """A study with everything that is known of it."""
-    return StudyDetail(summary_of(study, shelf), study.jobs, instances, shelf.of_study(study))
+    job = study.analyzed_job or (study.jobs[0] if study.jobs else None)
+    choices = () if job is None else shelf.choices(job)
+    return StudyDetail(summary_of(study, shelf), study.jobs, instances, shelf.of_study(study), choices)

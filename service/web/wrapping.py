@@ -9,7 +9,7 @@ note that the orientation was assumed.
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pydicom
@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from service import clock
 from service.domain.codes import JAW_REGION, Code
-from service.web.pictures import Picture, PictureKind, read_picture
+from service.web.pictures import Picture, PictureKind, kind_of, read_picture
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _MOUTH = Code("123851003", "SCT", "Mouth region")  # CID 4016
@@ -37,6 +37,7 @@ class PictureLabel:
     """What the sender of a picture says about it.
 
     Attributes:
+        kind: what it shows; AUTOMATIC lets its colours decide.
         birth_date: YYYY-MM-DD or YYYYMMDD, or empty.
         study_instance_uid: pictures sent together share it.
         instance_number: 1 for the first of them.
@@ -58,6 +59,7 @@ def wrap_picture(content: bytes, label: PictureLabel) -> bytes:
     Raises:
         NotUnderstood: the picture is damaged or far too large.
     """
+    label = replace(label, kind=kind_of(content, label.kind))
     picture = read_picture(content, label.kind)
     ds = Dataset()
     _describe_study(ds, label)

@@ -1,7 +1,11 @@
-"""``make bench``: seconds of each stage for one panoramic, then the ingest rate beside dcmtk's storescp."""
+"""``make bench``: seconds of each stage; OpenVINO beside torch, results beside highdicom, ingest beside storescp."""
 
-from tests.benchmarks import ingest, stages
+from tests.benchmarks import engines, ingest, stages, writers
 
 stages.main()
+print()
+engines.main()
+print()
+writers.main()
 print()
 ingest.main()

@@ -7,6 +7,7 @@ import csv
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ REAL, DRAWN = 20, 6
 FULL_SIZE = (1992, 1128)  # columns, rows: about those of the originals, before they were stretched to a square
 SYNTAXES = (ExplicitVRLittleEndian, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 SR, SEG = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.66.4"
+PICTURE = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture
+TEETH, CONDITIONS = "teeth_panoramic", "tooth_conditions"
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _reports(fhir_server: str, study_uid: str) -> list[dict[str, object]]:
 def test_everything_comes_out_once_whatever_dies(
     tmp_path: Path, images: list[Sent], orthanc: OrthancServer, record: str
 ) -> None:
-    """Workers and then everything are killed in the middle: every study has one SR, one SEG and one report."""
+    """Workers and then everything are killed in the middle: every study has one of each result and one report."""
     _admit(record, images)
     half = len(images) // 2
     with gateway(tmp_path, _settings(orthanc, record, tmp_path / "delivered")) as running:
@@ -148,7 +151,10 @@ def test_everything_comes_out_once_whatever_dies(
     assert not [word for word in ("Probe", "E2E-", "19800101") if word in log], "patient data in the log"
     for sent in images:
         objects = _in_pacs(orthanc, sent.study_uid)
-        assert sorted(str(each.SOPClassUID) for each in objects) == sorted([SR, SEG]), sent
+        made = Counter((str(each.SOPClassUID), str(each.ManufacturerModelName)) for each in objects)
+        assert set(made.values()) == {1}, (sent, made)
+        assert {(SR, TEETH), (SEG, TEETH), (SR, CONDITIONS)} <= set(made), (sent, made)
+        assert sum(sop_class == PICTURE for sop_class, _ in made) == 1, (sent, made)
         reports = _reports(record, sent.study_uid)
         assert [each["status"] for each in reports] == ["preliminary"], sent
         _check_objects(objects, tmp_path / "checks")
@@ -169,6 +175,6 @@ def _check_objects(objects: Sequence[pydicom.Dataset], folder: Path) -> None:
             groups = cast("hd.sr.MeasurementReport", report.content).get_planar_roi_measurement_groups()
             labels = [group.tracking_identifier for group in groups]
             assert len(labels) == len(set(labels))
-        else:
+        elif ds.SOPClassUID == SEG:
             seg = hd.seg.segread(path)
             assert seg.number_of_segments == len({segment.SegmentLabel for segment in seg.SegmentSequence})

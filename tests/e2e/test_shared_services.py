@@ -49,5 +49,6 @@ def test_a_study_goes_the_same_path(tmp_path: Path, database: str, redis_url: st
         study = running.study(uid_of("shared", "study"))
     assert study["study"]["teeth_found"] > 0
     files = [each.name.split("-")[0] for each in (tmp_path / "delivered").rglob("*") if each.is_file()]
-    assert sorted(files) == ["report", "seg", "sr"]
+    assert set(files) == {"report", "seg", "sr"}
+    assert files.count("report") == 1
     assert not list((tmp_path / "gateway" / "data").rglob("*.dcm"))

@@ -9,6 +9,7 @@ import pytest
 
 from service.domain.codes import REPORT_SYSTEM, REVISION_SYSTEM
 from service.domain.errors import Held
+from service.domain.finding import Finding, Measurement
 from service.domain.result import Delivery
 from service.domain.tooth import PERMANENT
 from service.export.fhir import FhirServer
@@ -62,6 +63,16 @@ class Record:
         subject = subject_of(ds, analysis_of(ds, teeth, algorithm=algorithm), revision=revision)
         return Delivery(subject.study_instance_uid, revision, diagnostic_report.write(subject), 1)
 
+    def deliver_findings(self, findings: tuple[Finding, ...], *, refused: str = "", revision: int = 1) -> str:
+        """Deliver the report of one panoramic with these findings."""
+        ds = xray(seed=self._name, PatientID=self._name, IssuerOfPatientID="1.2.3")
+        analysis = dataclasses.replace(
+            analysis_of(ds, ()), findings=findings, refused=refused, looks_for=("filling", "impacted")
+        )
+        subject = subject_of(ds, analysis, revision=revision)
+        results = diagnostic_report.write(subject)
+        return self.destination.deliver(Delivery(subject.study_instance_uid, revision, results, 1))
+
     def deliver(self, *teeth: int, revision: int = 1, version: str = "1.0.0") -> str:
         """Deliver it."""
         return self.destination.deliver(self.delivery(*teeth, revision=revision, version=version))
@@ -105,6 +116,36 @@ def test_report_without_teeth(record: Record) -> None:
     record.deliver()
     (report,) = record.all("DiagnosticReport")
     assert "No teeth found" in report["conclusion"]
+
+
+def test_every_kind_of_report_is_taken_and_valid(record: Record) -> None:
+    """Conditions, curves with Cobb angles and photograph findings arrive whole and pass the validator."""
+    findings = (
+        Finding("filling", 36, 0.9),
+        Finding("impacted", 48, 0.8),
+        Finding("destroyed-crown", None, 0.8),
+        Finding("caries", None, 0.7),
+        Finding("fracture", None, 0.7, site="wrist"),
+        Finding("scoliosis", None, 0.9, None, ("double-curve",), "T5-T11", (Measurement("cobb-angle", 34.2),)),
+    )
+    record.deliver_findings(findings)
+    observations = record.all("Observation")
+    assert len(observations) == len(findings)
+    for resource in (*record.all("DiagnosticReport"), *observations):
+        assert record.validate(resource) == []
+
+
+def test_an_image_that_was_not_read_is_a_report(record: Record) -> None:
+    """The record gets the reason, and no finding; when a later revision reads it, the same report is replaced."""
+    record.deliver_findings((), refused="the image is too dark")
+    (before,) = record.all("DiagnosticReport")
+    assert "not read" in before["conclusion"].lower()
+    assert record.all("Observation") == []
+    assert record.validate(before) == []
+    record.deliver_findings((Finding("filling", 36, 0.9),), revision=2)
+    (after,) = record.all("DiagnosticReport")
+    assert after["id"] == before["id"]
+    assert "tooth 36: filling" in after["conclusion"].lower()
 
 
 def test_one_device_for_one_algorithm(record: Record) -> None:

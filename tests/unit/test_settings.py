@@ -64,7 +64,7 @@ def test_the_data_folder_fills_storage_and_database(tmp_path: Path) -> None:
         ("", {"DENTGATE_DESTINATION__URL": "x"}, "dentgate.toml only"),
         ('[analysis]\ndevice = "tpu"', {}, r"analysis\.device"),
         ('[[destination]]\nname="a"\nurl="file:///x"\n[[destination]]\nname="a"\nurl="file:///y"', {}, "same name"),
-        ('[[destination]]\nname="a"\nurl="file:///x"\nresults=["pdf"]', {}, r"destination\.0\.results"),
+        ('[[destination]]\nname="a"\nurl="file:///x"\nresults=["xml"]', {}, r"destination\.0\.results"),
     ],
 )
 def test_wrong_settings_are_one_line(tmp_path: Path, text: str, environment: dict[str, str], expected: str) -> None:

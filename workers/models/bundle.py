@@ -4,7 +4,6 @@ The weights are checked against the digest in the metadata before torch reads th
 """
 
 import hashlib
-import importlib
 import io
 import json
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import nn
 
 from service.domain.errors import ConfigurationError, DentgateError, Transient
 from service.domain.finding import Algorithm
+from workers.models.networks import build_network
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 _NETWORKS = "workers.networks."  # the only place a bundle may take a network from
@@ -117,12 +117,7 @@ def _network(path: Path, definition: object) -> nn.Module:
     """Build ``network_def`` in MONAI's notation: ``_target_`` and its arguments."""
     if not isinstance(definition, dict) or not str(definition.get("_target_", "")).startswith(_NETWORKS):
         raise broken(path, f"configs/inference.json names no network_def in {_NETWORKS}*")
-    arguments = dict(definition)
-    module, _, name = str(arguments.pop("_target_")).rpartition(".")
     try:
-        network = getattr(importlib.import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise broken(path, f"network_def in configs/inference.json cannot be built ({type(error).__name__})") from error
-    if not isinstance(network, nn.Module):
-        raise broken(path, "network_def in configs/inference.json is no network")
-    return network
+        return build_network(path, definition)
+    except ConfigurationError as error:
+        raise broken(path, f"network_def in configs/inference.json cannot be built ({error})") from error

@@ -1,28 +1,18 @@
 """Is this image a panoramic? From its header alone: modality, kind of object, descriptions, shape."""
 
-import struct
 import warnings
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
+
+from workers.models.header import items, number, text, unreadable
 
 _PHOTOGRAPHS = "1.2.840.10008.5.1.4.1.1.77."  # Visible Light IODs (PS3.6 annex A)
 _PANORAMIC_MODALITY = "PX"
 _CAMERAS = frozenset({"XC", "GM", "ES", "OP"})
 _RADIOGRAPHS = frozenset({"PX", "DX", "CR", "DR", "RG", "OT", "SC", "IO", ""})
-_PANORAMIC_WORDS = (
-    "PANORAM",
-    "OPG",
-    "OPT",
-    "ORTHOPANT",
-    "JAW",
-    "MANDIB",
-    "MAXILL",
-    "TEETH",
-    "TOOTH",
-    "DENTAL",
-    "DENTIT",
-)
+_CERTAIN_WORDS = ("PANORAM", "OPG", "OPT", "ORTHOPANT")
+_PANORAMIC_WORDS = (*_CERTAIN_WORDS, "JAW", "MANDIB", "MAXILL", "TEETH", "TOOTH", "DENTAL", "DENTIT")
+_INTRAORAL = frozenset({"1.2.840.10008.5.1.4.1.1.1.3", "1.2.840.10008.5.1.4.1.1.1.3.1"})  # PS3.6 annex A
 _TEXTS = (
     "BodyPartExamined",
     "StudyDescription",
@@ -32,11 +22,6 @@ _TEXTS = (
 )
 _NUMBERS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")
 _DECIDING = ("SOPClassUID", "Modality", *_NUMBERS)
-#: What pydicom raises for a value that it cannot convert: an unknown VR, a wrong length, no number, a broken sequence.
-_UNREADABLE = (
-    NotImplementedError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, EOFError, OSError,
-    BytesLengthException, struct.error,
-)  # fmt: skip
 _ASPECT, _STRICT_ASPECT = (1.2, 3.0), (1.5, 2.6)  # columns to rows: told to be a panoramic, or only described as dental
 
 
@@ -44,15 +29,20 @@ def judge_panoramic(header: Dataset) -> tuple[bool, str]:
     """Whether to accept, and the reason for either; never raises on odd values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom quotes odd values in its warnings
-        unreadable = [keyword for keyword in _DECIDING if not _is_readable(header, keyword)]
-        if unreadable:
-            return False, f"its header cannot be read ({', '.join(unreadable)})"
+        odd = unreadable(header, _DECIDING, _NUMBERS)
+        if odd:
+            return False, f"its header cannot be read ({', '.join(odd)})"
         return _judge(header)
 
 
+def is_intraoral(header: Dataset) -> bool:
+    """Whether modality or kind of object say that it is an intra-oral film, whatever else is said."""
+    return text(header, "Modality") == "IO" or text(header, "SOPClassUID") in _INTRAORAL
+
+
 def _judge(header: Dataset) -> tuple[bool, str]:
-    modality = _text(header, "Modality")
-    rows, columns = _number(header, "Rows"), _number(header, "Columns")
+    modality = text(header, "Modality")
+    rows, columns = number(header, "Rows"), number(header, "Columns")
     unfit = _unfit(header, modality, rows, columns)
     if unfit:
         return False, unfit
@@ -60,6 +50,8 @@ def _judge(header: Dataset) -> tuple[bool, str]:
     word = None if declared else _panoramic_word(header)
     if not declared and word is None:
         return False, f"modality {modality or 'unknown'} and no description says that it is a panoramic"
+    if word not in {None, *_CERTAIN_WORDS} and is_intraoral(header):
+        return False, "it is an intra-oral film"
     least, most = _ASPECT if declared else _STRICT_ASPECT
     if not least <= columns / rows <= most:
         return False, f"its shape ({columns} x {rows} pixels) is not that of a panoramic"
@@ -70,11 +62,11 @@ def _unfit(header: Dataset, modality: str, rows: int, columns: int) -> str:
     """Why it cannot be one whatever the descriptions say; empty if it can."""
     checks = (
         (rows < 1 or columns < 1, "it has no image size (Rows, Columns)"),
-        (_number(header, "NumberOfFrames", 1) > 1, "it has several frames"),
-        (_text(header, "SOPClassUID").startswith(_PHOTOGRAPHS) or modality in _CAMERAS, "it is a photograph"),
+        (number(header, "NumberOfFrames", 1) > 1, "it has several frames"),
+        (text(header, "SOPClassUID").startswith(_PHOTOGRAPHS) or modality in _CAMERAS, "it is a photograph"),
         (modality not in _RADIOGRAPHS, f"modality {modality} is not a panoramic radiograph"),
         (
-            modality != _PANORAMIC_MODALITY and _number(header, "SamplesPerPixel", 1) > 1,
+            modality != _PANORAMIC_MODALITY and number(header, "SamplesPerPixel", 1) > 1,
             "it is in colour and not of modality PX",
         ),
     )
@@ -82,11 +74,8 @@ def _unfit(header: Dataset, modality: str, rows: int, columns: int) -> str:
 
 
 def _panoramic_word(header: Dataset) -> str | None:
-    texts = [_text(header, keyword) for keyword in _TEXTS]
-    try:
-        texts += [_text(item, "CodeMeaning") for item in header.get("AnatomicRegionSequence") or ()]
-    except _UNREADABLE:
-        texts += []  # a malformed sequence says nothing
+    texts = [text(header, keyword) for keyword in _TEXTS]
+    texts += [text(item, "CodeMeaning") for item in items(header, "AnatomicRegionSequence")]
     said = " ".join(texts)
     tokens = said.replace("-", " ").replace("_", " ").split()
     for word in _PANORAMIC_WORDS:
@@ -94,26 +83,3 @@ def _panoramic_word(header: Dataset) -> str | None:
         if hit:
             return word
     return None
-
-
-def _is_readable(header: Dataset, keyword: str) -> bool:
-    try:
-        value = header.get(keyword)
-        if keyword in _NUMBERS and value not in {None, ""}:
-            int(value)
-    except _UNREADABLE:
-        return False
-    return True
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    try:
-        value = header.get(keyword)
-    except _UNREADABLE:
-        return ""
-    return "" if value is None else str(value).strip().upper()
-
-
-def _number(header: Dataset, keyword: str, default: int = 0) -> int:
-    value = header.get(keyword)
-    return default if value is None or value == "" else int(value)

@@ -53,7 +53,7 @@ class Look:
 
 def number_look(frame: Frame, grid: tuple[int, int], instances: Sequence[Instance], before: Look | None) -> Look:
     """Number the teeth of a look; what an earlier look thought of the same teeth counts half."""
-    places = [_place(frame, grid, instance) for instance in instances]
+    places = [placed(frame, grid, instance) for instance in instances]
     same = [_same(place, before) for place in places]
     opinions = [
         instance.log_p if twin is None else _mean(instance.log_p, twin.log_p)
@@ -69,7 +69,8 @@ def number_look(frame: Frame, grid: tuple[int, int], instances: Sequence[Instanc
     return Look(frame, grid, teeth)
 
 
-def _place(frame: Frame, grid: tuple[int, int], instance: Instance) -> tuple[float, float]:
+def placed(frame: Frame, grid: tuple[int, int], instance: Instance) -> tuple[float, float]:
+    """Centre of an instance in fractions of the image."""
     return (
         frame.x + frame.half_width * (2 * (instance.x + 0.5) / grid[1] - 1),
         frame.y + frame.half_height * (2 * (instance.y + 0.5) / grid[0] - 1),

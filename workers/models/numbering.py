@@ -65,39 +65,79 @@ class Prices:
 
 
 DEFAULT_PRICES = Prices()
+_FORBIDDEN = 1e6  # a price that is never paid while anything else can be
 
 
 def number_teeth(teeth: Sequence[Evidence], prices: Prices = DEFAULT_PRICES) -> list[Number]:
     """A number for each tooth, in the order given; each FDI number at most once."""
-    numbers = [Number(None, 0.0)] * len(teeth)
     upper = [float(np.exp(tooth.log_p[:_UPPER_CLASSES]).sum()) > 0.5 for tooth in teeth]  # noqa: PLR2004 - more likely than not
+    return _number_jaws(teeth, upper, prices, range(SLOTS))[1]
+
+
+def number_window(
+    teeth: Sequence[Evidence], upper: Sequence[bool], most: int, prices: Prices = DEFAULT_PRICES
+) -> list[Number]:
+    """A number for each tooth of a film that shows only a part of the arch.
+
+    Args:
+        teeth: of both jaws.
+        upper: which of them belong to the upper jaw.
+        most: slots next to each other that a film can show, the same in both jaws.
+        prices: of the decoder.
+
+    Returns:
+        Numbers in the order given, all within one window of ``most`` slots. Margins count what other windows would
+        have said.
+    """
+    windows = [_number_jaws(teeth, upper, prices, range(s, s + most)) for s in range(SLOTS - most + 1)]
+    cost, best = min(windows, key=lambda window: window[0])
+    return [
+        Number(number.fdi, min(_dearer(window, i, number.fdi) for window in windows) - cost)
+        for i, number in enumerate(best)
+    ]
+
+
+def _dearer(window: tuple[float, list[Number]], i: int, fdi: int | None) -> float:
+    """Cost of a window's cheapest path that gives tooth i another number."""
+    cost, numbers = window
+    return cost + (numbers[i].margin if numbers[i].fdi == fdi else 0.0)
+
+
+def _number_jaws(
+    teeth: Sequence[Evidence], upper: Sequence[bool], prices: Prices, slots: range
+) -> tuple[float, list[Number]]:
+    """Cost and numbers of both jaws within some slots."""
+    numbers, cost = [Number(None, 0.0)] * len(teeth), 0.0
     for jaw, is_upper in ((UPPER, True), (LOWER, False)):
         members = sorted((i for i, up in enumerate(upper) if up == is_upper), key=lambda i: teeth[i].x)
-        solved = _number_jaw([teeth[i] for i in members], jaw, prices)
-        for i, number in zip(members, solved, strict=True):
+        jaw_cost, found = _number_jaw([teeth[i] for i in members], jaw, prices, slots)
+        cost += jaw_cost
+        for i, number in zip(members, found, strict=True):
             numbers[i] = number
-    return numbers
+    return cost, numbers
 
 
-def _number_jaw(teeth: list[Evidence], jaw: tuple[int, ...], prices: Prices) -> list[Number]:
-    """Numbers of one jaw's teeth, which come from left to right."""
+def _number_jaw(
+    teeth: list[Evidence], jaw: tuple[int, ...], prices: Prices, slots: range
+) -> tuple[float, list[Number]]:
+    """Cost and numbers of one jaw's teeth, which come from left to right."""
     if not teeth:
-        return []
+        return 0.0, []
     order = list(range(len(teeth)))
-    best = _solve(teeth, jaw, prices)
+    best = _solve(teeth, jaw, prices, slots)
     looks = [int(tooth.log_p[_COLUMNS[jaw]].argmax()) for tooth in teeth]
     for i in range(len(teeth) - 1):
         if looks[i] <= looks[i + 1]:
             continue  # only where the pixels themselves contradict the order
         swapped = [*range(i), i + 1, i, *range(i + 2, len(teeth))]
-        other = _solve([teeth[k] for k in swapped], jaw, prices)
+        other = _solve([teeth[k] for k in swapped], jaw, prices, slots)
         if other.cost + prices.swap < best.cost + (prices.swap if order != sorted(order) else 0.0):
             best, order = other, swapped
     numbers = [Number(None, 0.0)] * len(teeth)
     for place, i in enumerate(order):
         slot = best.slots[place]
         numbers[i] = Number(None if slot is None else jaw[slot], best.margins[place])
-    return numbers
+    return best.cost, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +147,11 @@ class _Path:
     margins: list[float]
 
 
-def _solve(teeth: list[Evidence], jaw: tuple[int, ...], prices: Prices) -> _Path:
+def _solve(teeth: list[Evidence], jaw: tuple[int, ...], prices: Prices, allowed: range) -> _Path:
     """Cheapest assignment of teeth, in this order, to increasing slots, with margins from a second sweep backwards."""
     count = len(teeth)
     unary = -np.maximum(np.stack([tooth.log_p[_COLUMNS[jaw]] for tooth in teeth]), prices.floor)
+    unary[:, [slot for slot in range(SLOTS) if slot not in allowed]] = _FORBIDDEN
     pair = _pair_costs(teeth, prices)
     before, back = _sweep(unary, pair, prices.skip)
     after, _ = _sweep(unary[::-1], pair[::-1, ::-1].transpose(1, 0, 3, 2), prices.skip)

@@ -37,9 +37,19 @@ def _weights(length: int, span: tuple[float, float], count: int) -> sparse.csr_a
     return sparse.csr_array(entries, shape=(count, length))
 
 
-def standardize(canvas: Plane) -> Plane:
-    """First to 99th percentile onto 0..1, clipped."""
-    low, high = np.percentile(canvas[::2, ::2], (1, 99))
+def inside(frame: Frame, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which pixels of a canvas of ``size`` over a frame show the image."""
+    down = frame.y + frame.half_height * (2 * (np.arange(size[0]) + 0.5) / size[0] - 1)
+    across = frame.x + frame.half_width * (2 * (np.arange(size[1]) + 0.5) / size[1] - 1)
+    shown: NDArray[np.bool_] = ((down > 0) & (down < 1))[:, None] & ((across > 0) & (across < 1))[None]
+    return shown
+
+
+def standardize(canvas: Plane, film: NDArray[np.bool_] | None = None) -> Plane:
+    """First to 99th percentile onto 0..1, clipped; ``film``: which pixels count, None = all."""
+    some = canvas[::2, ::2]
+    counted = some if film is None else some[film[::2, ::2]]
+    low, high = np.percentile(counted, (1, 99)) if counted.size else (0.0, 1.0)
     clipped: Plane = np.clip((canvas - np.float32(low)) / np.float32(max(high - low, 1e-3)), 0, 1)
     return clipped
 

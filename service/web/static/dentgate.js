@@ -68,7 +68,8 @@ function sayTooth(tooth) {
   const readout = figure.querySelector(".readout");
   const name = tooth.querySelector(".name").textContent;
   const doubt = tooth.classList.contains("uncertain") ? " - the number is uncertain" : "";
-  readout.textContent = `Tooth ${name}: ${tooth.dataset.meaning}, certainty ${tooth.dataset.percent} %${doubt}`;
+  const more = tooth.dataset.conditions ? `; ${tooth.dataset.conditions}` : "";
+  readout.textContent = `Tooth ${name}: ${tooth.dataset.meaning}, certainty ${tooth.dataset.percent} %${doubt}${more}`;
   readout.classList.add("live");
   for (const near of figure.querySelectorAll(".near")) near.classList.remove("near");
   figure.querySelector(`[data-cell="${tooth.dataset.tooth}"]`)?.classList.add("near");
@@ -94,6 +95,19 @@ function watchTeeth() {
     tooth.tabIndex = -1;
     next.tabIndex = 0;
     next.focus();
+  });
+}
+
+// --- heat maps: one at a time for each image
+function watchHeat() {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-show-heat]");
+    if (!button) return;
+    const figure = button.closest(".figure");
+    const show = button.getAttribute("aria-pressed") !== "true";
+    for (const other of figure.querySelectorAll("[data-show-heat]")) other.setAttribute("aria-pressed", "false");
+    for (const heat of figure.querySelectorAll(".heat")) heat.classList.toggle("shown", show && heat.dataset.heat === button.dataset.showHeat);
+    button.setAttribute("aria-pressed", String(show));
   });
 }
 
@@ -203,6 +217,7 @@ function watchUpload(form) {
 
 for (const live of document.querySelectorAll("[data-live]")) keepFresh(live);
 watchTeeth();
+watchHeat();
 watchTools();
 dress(document);
 const uploadForm = document.getElementById("upload");

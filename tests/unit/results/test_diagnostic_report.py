@@ -188,13 +188,38 @@ def test_images_of_a_study_make_one_report() -> None:
     assert report["text"]["div"].count("<p>") == 5  # standing, purpose, two images, maker
 
 
-def test_each_model_line_has_a_report_of_its_own() -> None:
-    """Two models make two reports, so that a new version of one replaces its own report only."""
+def test_models_of_one_image_share_a_report() -> None:
+    """What several models find in one image is one report that names every model; the line of it is fixed for ever."""
     header = header_of(xray())
     other = dataclasses.replace(ALGORITHM, name="Other Model")
-    analyses = (analysis_of(header), analysis_of(header, algorithm=other))
-    names = [result.name.rpartition("/")[2] for result in diagnostic_report.write(subject_of(header, *analyses))]
-    assert names == ["tooth-numbering", "other-model"]
+    conditions = dataclasses.replace(
+        analysis_of(header, (), algorithm=other), findings=(Finding("filling", 36, 0.8),), looks_for=("filling",)
+    )
+    subject = subject_of(header, analysis_of(header), conditions)
+    (result,) = diagnostic_report.write(subject)
+    assert result.name.endswith("/dental-findings/teeth-panoramic")
+    devices = {each["deviceName"][0]["name"] for each in resources_of(subject, "Device")}
+    assert devices == {ALGORITHM.name, "Other Model"}
+    assert "tooth 36: filling" in report_of(subject)["conclusion"]
+
+
+def test_examinations_have_reports_of_their_own() -> None:
+    """A spine film and a panoramic of one study make two reports, so that a new image replaces only its own."""
+    one, two = header_of(xray()), header_of(xray(SOPInstanceUID="2.25.7", modality="DX"))
+    spine = dataclasses.replace(analysis_of(two, ()), looks_for=("scoliosis", "vertebra"))
+    subject = Subject(str(one.StudyInstanceUID), 1, (Source(one, analysis_of(one)), Source(two, spine)))
+    names = [result.name.rpartition("/")[2] for result in diagnostic_report.write(subject)]
+    assert names == ["teeth-panoramic", "spine"]
+
+
+@pytest.mark.parametrize(("modality", "lines"), [("DX", ["teeth-panoramic"]), ("IO", ["teeth-intraoral"] * 2)])
+def test_no_two_reports_of_a_study_have_one_name(modality: str, lines: list[str]) -> None:
+    """Two images of teeth, whatever their modality: one report for each line, and different lines differ in name."""
+    one, two = header_of(xray(modality=modality)), header_of(xray(SOPInstanceUID="2.25.7", modality="PX"))
+    subject = Subject(str(one.StudyInstanceUID), 1, (Source(one, analysis_of(one)), Source(two, analysis_of(two))))
+    names = [result.name.rpartition("/")[2] for result in diagnostic_report.write(subject)]
+    assert len(set(names)) == len(names) == len(lines)
+    assert names[0] == lines[0]
 
 
 def test_teeth_without_number_stay_apart() -> None:

@@ -6,13 +6,16 @@ from itertools import pairwise
 
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
 from service.domain.finding import Finding, Region
 from service.domain.tooth import PERMANENT, tooth_of
 from service.results import segmentation
+from service.results.evidence import evidence_of
 from service.results.identity import device_uid, tracking_uid
+from service.results.regions import mask_of
 from service.results.subject import Subject
 from tests.builders import ALGORITHM, analysis_of, ellipse, header_of, runs_of, xray
 from tests.subjects import subject_of
@@ -145,3 +148,88 @@ def test_it_says_who_made_it_and_that_nobody_verified_it() -> None:
     assert equipment[ALGORITHM.name].DeviceUID == device_uid(ALGORITHM)
     assert equipment["Probe"].Manufacturer == "ProbeVendor"
     assert f"{seg.ContentDate} {seg.ContentTime}" == "20250115 103000"
+
+
+def test_pixel_data_are_those_of_highdicom() -> None:
+    """The packed bits are byte for byte what highdicom makes of the masks, also where frames begin within a byte."""
+    ds = xray(np.zeros((101, 203), np.uint16))
+    subject = subject_of(ds, analysis_of(header_of(ds), PERMANENT))
+    (result,) = segmentation.write(subject)
+    seg = pydicom.dcmread(io.BytesIO(result.content))
+    stack = np.stack([mask_of(each.region, 101, 203) for each in segmentation.segmented(subject.sources[0])], -1)
+    theirs = hd.seg.Segmentation(
+        source_images=[evidence_of(subject.sources[0])],
+        pixel_array=stack[None].astype(np.uint8),
+        segmentation_type="BINARY",
+        segment_descriptions=list(hd.seg.segread(io.BytesIO(result.content)).SegmentSequence),
+        omit_empty_frames=False,
+        series_instance_uid="1.2.3",
+        series_number=1,
+        sop_instance_uid="1.2.4",
+        instance_number=1,
+        manufacturer="x",
+        manufacturer_model_name="x",
+        software_versions="x",
+        device_serial_number="x",
+    )
+    assert (seg.Rows, seg.Columns, seg.NumberOfFrames) == (101, 203, 32)
+    assert seg.PixelData == theirs.PixelData
+
+
+def test_a_box_without_mask_is_no_segment() -> None:
+    """Only masks become segments: a box says where to look, not what belongs to it."""
+    ds = xray()
+    boxed = Finding("caries", 36, 0.8, Region((10, 10, 40, 60)))
+    assert segmentation.write(subject_of(ds, replace(analysis_of(header_of(ds)), findings=(boxed,)))) == []
+
+
+def test_findings_of_one_kind_on_one_tooth_are_told_apart() -> None:
+    """Two findings with the same label have their own tracking UID, and the code of what they are."""
+    ds = xray()
+    caries = [
+        Finding("caries", 36, 0.8, Region(box, runs_of(ellipse(box)))) for box in ((5, 5, 20, 20), (30, 5, 50, 20))
+    ]
+    seg = written(subject_of(ds, replace(analysis_of(header_of(ds)), findings=tuple(caries))))
+    segments = [seg.get_segment_description(number) for number in (1, 2)]
+    assert [segment.segmented_property_type.value for segment in segments] == ["80967001"] * 2
+    assert [segment.segment_label for segment in segments] == ["FDI 36 Dental caries"] * 2
+    assert (
+        len({segment.tracking_uid for segment in segments}) == len({segment.tracking_id for segment in segments}) == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"), [(None, [1, 1]), (["0.12", "0.15"], [0.12, 0.15]), (["0", "x"], [1, 1])]
+)
+def test_the_plane_is_that_of_the_detector(spacing: list[str] | None, expected: list[float]) -> None:
+    """The form for OHIF has a frame of reference of its own, the spacing at the detector, and the same pixels."""
+    subject = subject_of(xray())
+    header = subject.sources[0].header
+    del header["ImagerPixelSpacing"]
+    if spacing:
+        header.add_new("ImagerPixelSpacing", "LO", spacing)
+    (result,), (strict,) = segmentation.write_plane(subject), segmentation.write(subject)
+    seg, plain = (pydicom.dcmread(io.BytesIO(each.content)) for each in (result, strict))
+    assert result.kind == "seg-plane"
+    assert seg.PixelData == plain.PixelData
+    assert seg.SOPInstanceUID != plain.SOPInstanceUID
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == expected
+    assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
+    assert {tuple(f.PlanePositionSequence[0].ImagePositionPatient) for f in seg.PerFrameFunctionalGroupsSequence} == {
+        (0, 0, 0)
+    }
+    assert seg.FrameOfReferenceUID.startswith("2.25.")
+
+
+def test_a_label_map_holds_all_teeth_in_one_frame() -> None:
+    """In the label map each pixel says which segment it belongs to."""
+    ds = xray()
+    analysis = analysis_of(header_of(ds), PERMANENT)
+    (result,) = segmentation.write_labelmap(subject_of(ds, analysis))
+    seg = hd.seg.segread(io.BytesIO(result.content))
+    assert (result.kind, seg.SegmentationType) == ("seg-labelmap", "LABELMAP")
+    labels = seg.pixel_array
+    for number, finding in enumerate(analysis.findings, start=1):
+        assert finding.region is not None
+        assert (labels == number).sum() == ellipse(finding.region.box).sum()

@@ -77,7 +77,7 @@ def test_each_image_has_a_sentence() -> None:
 
 def test_images_without_numbers_are_counted_only() -> None:
     """An image whose header has no numbers is still told apart from the other."""
-    bare = source_of(xray(SeriesNumber=None, InstanceNumber=None))
+    bare = source_of(xray(seed="bare", SeriesNumber=None, InstanceNumber=None))
     assert "Image 2 of 2: 1 tooth found;" in wording.conclusion([source_of(xray()), bare])
 
 
@@ -123,7 +123,9 @@ def test_findings_that_are_no_teeth_are_not_counted() -> None:
     source = source_of(xray(), ())
     findings = (Finding("apical-lesion", None, 0.5, flags=("at-the-edge",)),)
     source = dataclasses.replace(source, analysis=dataclasses.replace(source.analysis, findings=findings))
-    assert wording.conclusion([source]) == f"{HEAD}No teeth found; at the edge: apical-lesion."
+    assert wording.conclusion([source]) == (
+        f"{HEAD}No teeth found; apical lesion suspected (certainty 50 %); at the edge: apical lesion."
+    )
 
 
 def labels(*sources: Source) -> list[tuple[int, str]]:

@@ -21,6 +21,7 @@ from tests.unit.web.rows import encoded
 
 GREY = (np.add.outer(np.arange(40), np.arange(60)) * 2).astype(np.uint8)
 COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
+GUMS = np.stack([100 + GREY // 2, 60 + GREY // 3, 50 + GREY // 3], axis=-1).astype(np.uint8)
 
 
 def wrapped(content: bytes, kind: PictureKind = PictureKind.PANORAMIC, **fields: str) -> pydicom.Dataset:
@@ -113,6 +114,41 @@ def test_colour_file_of_an_xray_becomes_grey() -> None:
     assert np.abs(ds.pixel_array.astype(int) - GREY).mean() < 3
 
 
+MARKED = np.stack([GREY] * 3, axis=-1)
+MARKED[:8, :30] = (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "modality"),
+    [
+        (GUMS, "XC"),
+        (GREY, "PX"),
+        (np.stack([GREY] * 3, axis=-1), "PX"),
+        (np.stack([GREY // 2, GREY // 2, GREY], axis=-1), "PX"),
+        (MARKED, "PX"),
+    ],
+    ids=["gums", "grey", "grey as colour", "film on a light box", "film with a red mark"],
+)
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_colour_tells_a_photograph(pixels: NDArray[np.uint8], modality: str, form: str) -> None:
+    """Where nobody said what a picture shows, one that is warm in colour is a photograph and any other an X-ray."""
+    assert wrapped(encoded(pixels, form), PictureKind.AUTOMATIC).Modality == modality
+
+
+@pytest.mark.parametrize("kind", [PictureKind.PANORAMIC, PictureKind.PHOTOGRAPH])
+def test_what_was_said_stands(kind: PictureKind) -> None:
+    """What the sender said is not overruled by colours."""
+    modality = "PX" if kind is PictureKind.PANORAMIC else "XC"
+    assert wrapped(encoded(GUMS), kind).Modality == wrapped(encoded(GREY), kind).Modality == modality
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(40), encoded(GUMS)[: len(encoded(GUMS)) // 2]])
+def test_damage_is_told_whatever_it_shows(content: bytes) -> None:
+    """A damaged picture of unknown kind is refused with the same sentence."""
+    with pytest.raises(NotUnderstood):
+        wrapped(content, PictureKind.AUTOMATIC)
+
+
 def test_progressive_jpeg_is_decoded() -> None:
     """A progressive JPEG, which DICOM does not take, is stored as plain pixels."""
     ds = wrapped(encoded(COLOUR, "JPEG", progressive=True), PictureKind.PHOTOGRAPH)
@@ -170,8 +206,9 @@ def test_bomb_is_refused_before_it_is_decoded() -> None:
         (encoded(GREY, "JPEG"), PictureKind.PANORAMIC),
         (encoded(COLOUR), PictureKind.PHOTOGRAPH),
         (encoded(COLOUR, "JPEG"), PictureKind.PHOTOGRAPH),
+        (encoded(GUMS, "JPEG"), PictureKind.AUTOMATIC),
     ],
-    ids=["png8", "png16", "jpeg", "photo-png", "photo-jpeg"],
+    ids=["png8", "png16", "jpeg", "photo-png", "photo-jpeg", "found-out"],
 )
 def test_dciodvfy_accepts(content: bytes, kind: PictureKind, tmp_path: Path) -> None:
     """A wrapped picture has no errors by dciodvfy."""

@@ -1,122 +1,20 @@
 """The three stages on a real record, a real storage and the real model; every way to end becomes a state of the row."""
 
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydicom.uid import JPEGLosslessSV1
-from sqlalchemy import select
 
-from service.bootstrap import Services, build
-from service.db import outbox
-from service.db.migrate import migrate
-from service.db.studies import close_quiet_studies, record_instances, touch_studies
-from service.db.tables import Artifact, Job, Outbox
+from service.bootstrap import build
+from service.db.tables import Outbox
 from service.domain.finding import Analysis
-from service.listener.intake import Intake
-from service.settings import Settings, load_settings
 from service.storage import get
+from tests.bench import PANORAMIC, Bench, allowing, settings
 from tests.builders import as_bytes, xray
-from tests.gateway import free_port
-from workers.app import Context
-from workers.models import MODELS, LoadedModel, Model
 from workers.pipeline import run
-from workers.training.phantom import panoramic_phantom
-
-PANORAMIC = panoramic_phantom(31, rows=376, columns=720, missing=(18, 46)).pixels
-
-
-@dataclass
-class Bench:
-    """A worker's bench: settings, services, and what a test does with them."""
-
-    context: Context
-    folder: Path
-
-    @property
-    def services(self) -> Services:
-        """Database, storage, broker (which nobody serves: the relay's part is played by ``work``)."""
-        return self.context.services
-
-    def receive(self, *files: bytes) -> None:
-        """Instances arrive, the study becomes quiet."""
-        intake = Intake(
-            self.services.storage,
-            record=lambda instances: record_instances(self.services.db, instances),
-            touch=lambda studies: touch_studies(self.services.db, studies),
-            max_object_bytes=1 << 30,
-        )
-        for file in files:
-            intake.accept_file(io.BytesIO(file), "TEST")
-        close_quiet_studies(self.services.db, 0.0)
-
-    def work(self) -> None:
-        """Do everything that is due, as relay and workers would."""
-        while rows := self.due():
-            for row in rows:
-                run(self.context, row.id)
-
-    def due(self) -> list[Outbox]:
-        """Rows that can be worked on now."""
-        with self.services.db.session() as session:
-            rows = session.scalars(
-                select(Outbox).where(Outbox.finished_at.is_(None), Outbox.dead_at.is_(None), ~Outbox.held)
-            ).all()
-            return [row for row in rows if row.attempts == 0]
-
-    def rows(self) -> list[Outbox]:
-        """All outbox rows."""
-        with self.services.db.session() as session:
-            return list(session.scalars(select(Outbox).order_by(Outbox.id)))
-
-    def job(self) -> Job:
-        """The newest job."""
-        with self.services.db.session() as session:
-            return session.scalars(select(Job).order_by(Job.id.desc())).first() or pytest.fail("no job")
-
-    def artifacts(self, kind: str) -> list[Artifact]:
-        """Artifacts of a kind, of all jobs."""
-        with self.services.db.session() as session:
-            return list(session.scalars(select(Artifact).where(Artifact.kind == kind).order_by(Artifact.id)))
-
-
-def settings(folder: Path, text: str) -> Settings:
-    """Settings with a broker that nobody serves."""
-    path = folder / "dentgate.toml"
-    path.write_text(text)
-    address = {"DENTGATE_BROKER__URL": f"redis://127.0.0.1:{free_port()}/0", "DENTGATE_STORAGE__RESERVE_MB": "0"}
-    return load_settings(path, folder / "data", environment=address)
-
-
-@pytest.fixture(scope="module")
-def load() -> Callable[[Model], LoadedModel]:
-    """Loads a model once for all tests here, as a worker does for all its jobs."""
-    warm = {model.name: model.load("cpu") for model in MODELS}
-    return lambda model: warm[model.name]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, load: Callable[[Model], LoadedModel]) -> Iterator[Callable[[str], Bench]]:
-    """Makes a bench from settings."""
-    made: list[Bench] = []
-
-    def make(text: str = "") -> Bench:
-        chosen = settings(tmp_path, text or allowing(tmp_path / "out"))
-        services = build(chosen)
-        migrate(services.db)
-        made.append(Bench(Context(services, load, outbox.holder_name()), tmp_path))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.services.db.close()
-
-
-def allowing(out: Path, allow: str = "true") -> str:
-    """Settings with one folder as destination."""
-    return f'[analysis]\nallow_research_models = {allow}\n[[destination]]\nname = "out"\nurl = "{out.as_uri()}"\n'
 
 
 def test_a_panoramic_becomes_results(bench: Callable[..., Bench], tmp_path: Path) -> None:
@@ -126,7 +24,10 @@ def test_a_panoramic_becomes_results(bench: Callable[..., Bench], tmp_path: Path
     made.work()
     assert made.job().state == "delivered", [row.message for row in made.rows()]
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert sorted(path.name.split("-")[0] for path in files) == ["report", "seg", "sr"]
+    kinds = Counter(path.name.split("-")[0] for path in files)
+    assert set(kinds) == {"report", "seg", "sr"}
+    assert kinds["report"] == 1
+    assert kinds["sr"] == len(made.artifacts("analysis"))  # each model speaks for itself
     before = made.rows()
     for row in before:
         run(made.context, row.id)
@@ -239,9 +140,17 @@ def test_a_late_image_keeps_what_was_found_before(bench: Callable[..., Bench]) -
     made.work()
     assert made.job().revision == 2
     assert made.job().state == "delivered"
-    one, again, new = made.artifacts("analysis")
-    assert (one.storage_key, one.name) == (again.storage_key, again.name)
-    assert new.name != one.name
-    kept = {(each.name, each.sha256) for each in made.artifacts("sr") if each.job_id == one.job_id}
-    assert kept <= {(each.name, each.sha256) for each in made.artifacts("sr") if each.job_id == new.job_id}
-    assert Analysis.from_json(get(made.services.storage, one.storage_key)).findings
+    analyses = made.artifacts("analysis")
+    of_first, of_second = (
+        {(each.name, each.storage_key) for each in analyses if each.job_id == job}
+        for job in sorted({each.job_id for each in analyses})
+    )
+    assert of_first < of_second
+    assert len(of_second) == 2 * len(of_first)
+    results = made.artifacts("sr")
+    one, two = (
+        {(each.name, each.sha256) for each in results if each.job_id == job}
+        for job in sorted({each.job_id for each in results})
+    )
+    assert one < two
+    assert Analysis.from_json(get(made.services.storage, analyses[0].storage_key)).findings

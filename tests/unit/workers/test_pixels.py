@@ -17,6 +17,7 @@ from tests.builders import IO, as_bytes, shapes, xray
 from workers import pixels
 
 FULL = 4095
+PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"  # VL Photographic Image Storage
 
 
 def loaded(ds: Dataset) -> pixels.Image:
@@ -211,6 +212,59 @@ def test_colour_becomes_luminance(photometric: str) -> None:
     image = loaded(xray(np.stack(planes, -1), photometric=photometric, bits=8))
     np.testing.assert_allclose(image.pixels, grey / 255, atol=2e-3)
     assert image.notes == (pixels.NOTE_COLOUR,)
+
+
+def picture() -> NDArray[np.uint8]:
+    """Stored values (rows, columns, 3) of a picture whose colours differ everywhere."""
+    grey = shapes(bits=8).astype(np.uint8)
+    return np.stack([grey, grey[::-1] // 2, grey[:, ::-1] // 3], axis=-1)
+
+
+def photograph(array: NDArray[np.uint8], photometric: str = "RGB", **attributes: object) -> Dataset:
+    """VL Photographic Image."""
+    attributes = {"PatientOrientation": None} | attributes
+    return xray(array, modality="XC", sop_class=PHOTOGRAPHIC, photometric=photometric, bits=8, **attributes)  # type: ignore[arg-type] # any keyword
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_a_photograph_keeps_its_colours(photometric: str) -> None:
+    """The colours of a photograph come as sRGB 0 to 1 beside its luminance, and nothing is said of grey."""
+    expected_colours = picture()
+    stored = expected_colours if photometric == "RGB" else ybr(expected_colours)
+    image = loaded(photograph(stored, photometric))
+    assert image.colour is not None
+    assert image.colour.dtype == np.float32
+    np.testing.assert_allclose(image.colour, expected_colours / 255, atol=6e-3)
+    np.testing.assert_allclose(image.pixels, expected_colours / 255 @ [0.299, 0.587, 0.114], atol=6e-3)
+    assert image.notes == (pixels.NOTE_ORIENTATION,)
+
+
+def ybr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """YBR_FULL by PS3.3 C.7.6.3.1.2."""
+    matrix = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+    stored: NDArray[np.uint8] = np.round((rgb @ matrix.T + [0, 128, 128]).clip(0, 255)).astype(np.uint8)
+    return stored
+
+
+def test_colours_are_turned_with_the_picture() -> None:
+    """Colours are oriented as the luminance is; the preview shows them as they are stored."""
+    image = loaded(photograph(picture()[:, ::-1], PatientOrientation=["R", "F"]))
+    assert image.colour is not None
+    np.testing.assert_allclose(image.colour, picture() / 255, atol=1e-6)
+    shown = Picture.open(io.BytesIO(pixels.preview(image)))
+    assert shown.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(shown), picture()[:, ::-1])
+
+
+@pytest.mark.parametrize(("profile", "noted"), [(b"acsp Adobe RGB", True), (b"acsp sRGB", False)])
+def test_a_colour_profile_is_noted(profile: bytes, noted: bool) -> None:  # noqa: FBT001 - a parameter
+    """A profile other than sRGB is not applied, and a note says so."""
+    assert (pixels.NOTE_PROFILE in loaded(photograph(picture(), ICCProfile=profile)).notes) is noted
+
+
+def test_grey_has_no_colours() -> None:
+    """A grey image has none."""
+    assert loaded(xray()).colour is None
 
 
 def test_a_palette_becomes_luminance() -> None:

@@ -14,7 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from service.domain.errors import ConfigurationError, Transient
 from workers.models.bundle import BUNDLES, load_bundle
-from workers.models.panoramic_teeth import Settings
+from workers.models.sight import Settings
 
 SHIPPED = BUNDLES / "teeth_panoramic"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workers.models.arch import CLASS_OF, FDI, LOWER, UPPER
-from workers.models.numbering import DEFAULT_PRICES, Evidence, Prices, number_teeth
+from workers.models.numbering import DEFAULT_PRICES, Evidence, Prices, number_teeth, number_window
 
 
 def tooth(x: float, *looks_like: int, width: float = 0.95, sure: float = 4.0) -> Evidence:
@@ -150,3 +150,32 @@ def _seconds(teeth: Sequence[Evidence]) -> float:
     started = time.perf_counter()
     number_teeth(teeth)
     return time.perf_counter() - started
+
+
+def test_a_window_holds_neighbouring_slots() -> None:
+    """On a film of a few teeth no number lies outside the window, whatever one tooth looks like."""
+    teeth = [tooth(0, 47), tooth(1, 46), tooth(2, 45), tooth(3, 36)]
+    found = [number.fdi for number in number_window(teeth, [False] * 4, 7)]
+    assert found[:3] == [47, 46, 45]
+    assert found[3] in {44, None}
+
+
+def test_both_jaws_share_a_window() -> None:
+    """Three clear lower teeth of the right side tell the side of two upper teeth that could be either."""
+    upper = [tooth(0, 26, 16), tooth(1, 25, 15)]
+    lower = [tooth(0, 46, sure=9), tooth(1, 45, sure=9), tooth(2, 44, sure=9)]
+    found = [number.fdi for number in number_window([*upper, *lower], [True, True, False, False, False], 7)]
+    assert found == [16, 15, 46, 45, 44]
+
+
+def test_margin_of_a_window_counts_other_windows() -> None:
+    """Teeth that fit either side have no margin, though within the best window nothing rivals them."""
+    either = number_window([tooth(0, 16, 26), tooth(1, 15, 27)], [True, True], 7)
+    clear = number_window([tooth(0, 16, sure=9), tooth(1, 15, sure=9)], [True, True], 7)
+    assert max(number.margin for number in either) <= 1.5
+    assert min(number.margin for number in clear) > 2
+
+
+def test_a_window_without_teeth() -> None:
+    """No teeth, no numbers."""
+    assert number_window([], [], 7) == []

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from workers.models.panoramic_teeth import LoadedPanoramicTeeth, PanoramicTeeth, unmirror
+from workers.models.dentition import MIXED
+from workers.models.panoramic_teeth import LoadedPanoramicTeeth, PanoramicTeeth
+from workers.models.sight import unmirror
 from workers.pixels import Image
 from workers.training.phantom import Phantom, panoramic_phantom
-from workers.training.scoring import score_image, summary, truths_of
+from workers.training.teeth.scoring import score_image, summary, truths_of
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,8 @@ def test_full_size_phantom(model: LoadedPanoramicTeeth) -> None:
     assert not numbers & {16, 25, 36, 46}
     assert len(numbers) == len(found) >= 26
     for detection in found:
+        assert detection.box is not None
+        assert detection.mask is not None
         x0, y0, x1, y1 = detection.box
         assert 0 <= x0 < x1 <= 2880
         assert 0 <= y0 < y1 <= 1504
@@ -58,6 +62,33 @@ def test_full_size_phantom(model: LoadedPanoramicTeeth) -> None:
         assert detection.mask[:, -1].any()
         assert 0 < detection.certainty <= 1
         assert detection.kind == "tooth"
+
+
+def header_of(**values: str) -> Dataset:
+    """The header of a panoramic with some values."""
+    header = Dataset()
+    for keyword, value in {"Modality": "PX", "Rows": 752, "Columns": 1440, **values}.items():
+        setattr(header, keyword, value)
+    return header
+
+
+def test_no_permanent_teeth_no_analysis() -> None:
+    """A child too young for permanent teeth is refused with the reason; without an age nobody is."""
+    young = PanoramicTeeth().judge(header_of(PatientBirthDate="20210301", StudyDate="20260228"))
+    assert not young.accepted
+    assert "deciduous" in young.reason
+    assert PanoramicTeeth().judge(header_of(PatientAge="030Y")).accepted
+    assert PanoramicTeeth().judge(header_of()).accepted
+
+
+def test_mixed_dentition_is_flagged(model: LoadedPanoramicTeeth) -> None:
+    """At an age of mixed dentition each number carries the remark that deciduous teeth are not told apart."""
+    pixels = phantom_image(panoramic_phantom(300, rows=752, columns=1440)).pixels
+    child, adult = (
+        Image(pixels, header_of(PatientAge=age), flipped_x=False, flipped_y=False, notes=()) for age in ("009Y", "040Y")
+    )
+    assert all(MIXED in detection.flags for detection in model.analyze(child))
+    assert not any(MIXED in detection.flags for detection in model.analyze(adult))
 
 
 def noise(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -1,0 +1,43 @@
+"""A worker's bench for the tests of the stages; models stay warm for a whole test module."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.bootstrap import build
+from service.db import outbox
+from service.db.migrate import migrate
+from tests.bench import Bench, allowing, settings
+from workers.app import Context
+from workers.models import LoadedModel, Model
+
+
+@pytest.fixture(scope="module")
+def load() -> Callable[[Model], LoadedModel]:
+    """Loads a model once for all tests here, as a worker does for all its jobs."""
+    warm: dict[str, LoadedModel] = {}
+
+    def load_once(model: Model) -> LoadedModel:
+        if model.name not in warm:
+            warm[model.name] = model.load("cpu")
+        return warm[model.name]
+
+    return load_once
+
+
+@pytest.fixture
+def bench(tmp_path: Path, load: Callable[[Model], LoadedModel]) -> Iterator[Callable[[str], Bench]]:
+    """Makes a bench from settings."""
+    made: list[Bench] = []
+
+    def make(text: str = "") -> Bench:
+        chosen = settings(tmp_path, text or allowing(tmp_path / "out"))
+        services = build(chosen)
+        migrate(services.db)
+        made.append(Bench(Context(services, load, outbox.holder_name()), tmp_path))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.services.db.close()

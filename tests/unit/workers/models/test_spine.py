@@ -1,0 +1,244 @@
+"""The spine model: which images it takes, and what it says of drawn ones. Weights are stood in for by drawn outputs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from scipy.special import logit
+
+from service.domain.codes import FINDINGS, MEASUREMENTS, SITES
+from service.domain.errors import ConfigurationError, Declined
+from service.domain.finding import Algorithm
+from workers.models.bundle import BUNDLES
+from workers.models.cobb import LEVELS, CurveType
+from workers.models.spine import LoadedSpine, Settings, Spine
+from workers.networks.spine_net import OUTPUTS
+from workers.pixels import Image
+from workers.training.spine.phantom import SpinePhantom, spine_phantom
+from workers.training.spine.targets import dense_targets
+
+CANVAS = (576, 192)
+ALGORITHM = Algorithm("spine_landmarks", "0.0.0", "0" * 64, "Dentgate", research=True)
+SETTINGS = Settings(
+    canvas=CANVAS,
+    mean=0.45,
+    deviation=0.25,
+    direct_share=0.5,
+    angle_gain=1.0,
+    vertebra_certainty=(1.0, 0.5, 1.0),
+    curve_certainty=(1.0, 0.2, 0.3),
+    uncertain_below=0.75,
+)
+DOUBLE = 18 * np.cos(2 * np.pi * np.arange(17) / 16)
+SINGLE = 16 * np.cos(np.pi * np.arange(17) / 16)
+
+
+class Drawn:
+    """Stands for the network: says what a perfect one would say of a film, whatever part of it is shown."""
+
+    engine = "drawn"
+
+    def __init__(self, phantom: SpinePhantom, levels: slice = slice(None)) -> None:
+        """``levels``: of the vertebrae that are to be seen."""
+        self.film, self.corners = phantom.pixels.shape, phantom.corners[levels]
+        self.looks = 0
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(2, 1, rows, columns), plain and mirrored, to what is drawn in the frame of the whole film.
+
+        The second look is told from the first by the call; its frame is computed as the model does.
+        """
+        low, high = np.zeros(2), np.array([self.film[1], self.film[0]], float)
+        if self.looks:
+            low, high = self.corners.min((0, 1)), self.corners.max((0, 1))
+            rim = 0.07 * (high[1] - low[1])
+            low, high = low - rim, high + rim
+        self.looks += 1
+        scale = max((high[1] - low[1]) / CANVAS[0], (high[0] - low[0]) / CANVAS[1])
+        placed = (self.corners - (low + high) / 2) / scale + np.array([CANVAS[1], CANVAS[0]]) / 2
+        mirrored = placed[:, [1, 0, 3, 2]] * [-1, 1] + [CANVAS[1], 0]
+        assert batch.shape == (2, 1, *CANVAS)
+        return np.stack([_output(placed), _output(mirrored)])
+
+
+def _output(corners: NDArray[np.floating]) -> NDArray[np.float32]:
+    targets = dense_targets(corners.astype(np.float32), CANVAS)
+    heats = logit(np.clip(targets.heats.numpy(), 0.002, 0.98))
+    return np.concatenate([heats, targets.ways.numpy(), targets.tilt.numpy()]).astype(np.float32)
+
+
+def image_of(pixels: NDArray[np.uint8]) -> Image:
+    """An oriented image."""
+    plane = pixels.astype(np.float32) / np.float32(255)
+    return Image(pixels=plane, header=Dataset(), flipped_x=False, flipped_y=False, notes=())
+
+
+def read(tilts: NDArray[np.float64], levels: slice = slice(None)) -> tuple[SpinePhantom, tuple[Any, ...]]:
+    """What the model says of a drawn spine with these tilts."""
+    phantom = spine_phantom(7, tilts)
+    if levels.stop:  # the film ends below the last of them
+        lowest = phantom.corners[levels.stop - 1, :, 1].max()
+        phantom = SpinePhantom(phantom.pixels[: int(lowest) + 4], phantom.corners)
+    model = LoadedSpine(ALGORITHM, Drawn(phantom, levels), SETTINGS)
+    return phantom, model.analyze(image_of(phantom.pixels))
+
+
+def test_normal_spine() -> None:
+    """Of a straight spine the 17 vertebrae are reported by level, and nothing else."""
+    phantom, found = read(np.zeros(17))
+    assert [d.kind for d in found] == ["vertebra"] * 17
+    assert [d.site for d in found] == list(LEVELS)
+    for detection, corners in zip(found, phantom.corners, strict=True):
+        x0, y0, x1, y1 = detection.box
+        assert (x0, y0) == pytest.approx(corners.min(0), abs=4)
+        assert (x1, y1) == pytest.approx(corners.max(0), abs=4)
+        assert detection.mask.shape == (y1 - y0, x1 - x0)
+        assert detection.mask.mean() > 0.7
+        assert 0 < detection.certainty < 1
+        assert detection.measurements == ()
+
+
+def test_double_curve() -> None:
+    """A double is two findings with their angles, the larger first, each over its own vertebrae, both flagged."""
+    phantom, found = read(DOUBLE)
+    curves = [d for d in found if d.kind == "scoliosis"]
+    assert [d.measurements[0].value for d in curves] == pytest.approx([36.0, 36.0], abs=3.0)
+    assert all("double-curve" in d.flags for d in curves)
+    assert all(d.measurements[0].kind == "cobb-angle" for d in curves)
+    upper, lower = sorted(curves, key=lambda d: d.box[1])
+    assert upper.site == "thoracic-spine"
+    assert lower.site in {"thoracolumbar-spine", "lumbar-spine"}
+    assert upper.box[1] == pytest.approx(phantom.corners[0].min(0)[1], abs=5)
+    assert lower.box[3] == pytest.approx(phantom.corners[-1].max(0)[1], abs=5)
+    assert len([d for d in found if d.kind == "vertebra"]) == 17
+
+
+def test_single_curve() -> None:
+    """A single curve is one finding that names its ends, its apex and the side of the image to which it bulges."""
+    _, found = read(SINGLE)
+    (curve,) = [d for d in found if d.kind == "scoliosis"]
+    assert curve.measurements[0].value == pytest.approx(32.0, abs=3.0)
+    assert "single-curve" in curve.flags
+    assert "from-T1-to-L5" in curve.flags
+    assert "convex-to-left-of-image" in curve.flags
+    assert any(flag.startswith("apex-T") for flag in curve.flags)
+
+
+def test_everything_has_a_code() -> None:
+    """Every kind, site and measurement that is reported has a code."""
+    _, found = read(DOUBLE)
+    assert {d.kind for d in found} == set(Spine.looks_for) <= set(FINDINGS)
+    assert {d.site for d in found} <= set(SITES)
+    assert {m.kind for d in found for m in d.measurements} <= set(MEASUREMENTS)
+
+
+def test_cut_off_spine() -> None:
+    """Where some vertebrae are missing below, levels count from T1 and are flagged as uncertain."""
+    _, found = read(DOUBLE, slice(0, 13))
+    vertebrae = [d for d in found if d.kind == "vertebra"]
+    assert [d.site for d in vertebrae] == list(LEVELS[: len(vertebrae)])
+    assert len(vertebrae) < 17
+    assert all("level-uncertain" in d.flags for d in found)
+
+
+def test_no_spine() -> None:
+    """Where no spine is seen the model declines and says how many vertebrae it found."""
+
+    def blind(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = np.zeros((len(batch), OUTPUTS, CANVAS[0] // 2, CANVAS[1] // 2), np.float32)
+        output[:, :5] = -7
+        return output
+
+    blind.engine = "blind"  # type: ignore[attr-defined]
+    model = LoadedSpine(ALGORITHM, blind, SETTINGS)  # type: ignore[arg-type]
+    with pytest.raises(Declined, match="no whole spine is seen in it \\(0 vertebrae found, 17 expected\\)"):
+        model.analyze(image_of(np.zeros((300, 100), np.uint8)))
+
+
+def test_certainty_falls_at_the_border() -> None:
+    """The certainty of a type is lower where the angles are near another type."""
+    phantom = spine_phantom(7, SINGLE)
+    model = LoadedSpine(ALGORITHM, Drawn(phantom), SETTINGS)
+    column = model.see(image_of(phantom.pixels).pixels)
+    near = model.measure(column, 0.5, 0.35)
+    assert column.type is near.type is CurveType.SINGLE
+    assert near.features()[2] < column.features()[2]
+
+
+HEADER = {"Modality": "DX", "Rows": 2400, "Columns": 1000, "BodyPartExamined": "WSPINE"}
+
+
+def header(**changed: object) -> Dataset:
+    """A data set of a spine film with some values changed; None removes one."""
+    ds = Dataset()
+    for keyword, value in (HEADER | changed).items():
+        if value is not None:
+            setattr(ds, keyword, value)
+    return ds
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"BodyPartExamined": "SPINE", "ViewPosition": "PA"},
+        {"BodyPartExamined": "TLSPINE", "ViewPosition": "AP", "Modality": "CR"},
+        {"BodyPartExamined": None, "StudyDescription": "Scoliosis series"},
+        {"BodyPartExamined": None, "Modality": "OT", "SeriesDescription": "spine ap"},
+        {"BodyPartExamined": "CHEST", "StudyDescription": "whole spine standing"},
+    ],
+)
+def test_accepted(changed: dict[str, object]) -> None:
+    """Films of the spine are taken, with the reason."""
+    verdict = Spine().judge(header(**changed))
+    assert verdict.accepted, verdict.reason
+    assert "1000 x 2400" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"BodyPartExamined": "CHEST"}, "neither body part nor description"),
+        ({"BodyPartExamined": None}, "neither body part nor description"),
+        ({"BodyPartExamined": "LSPINE"}, "part of the spine"),
+        ({"BodyPartExamined": None, "StudyDescription": "XR cervical spine"}, "part of the spine"),
+        ({"ViewPosition": "LL"}, "its view is ll"),
+        ({"SeriesDescription": "Spine lateral"}, "its view is lateral"),
+        ({"Modality": "MR"}, "modality MR"),
+        ({"Modality": "PX"}, "modality PX"),
+        ({"Modality": "XC"}, "photograph"),
+        ({"SamplesPerPixel": 3}, "colour"),
+        ({"NumberOfFrames": 5}, "several frames"),
+        ({"Rows": 1000}, "its shape"),
+        ({"Rows": 9000}, "its shape"),
+        ({"Rows": None}, "no image size"),
+    ],
+)
+def test_refused(changed: dict[str, object], reason: str) -> None:
+    """What is no film of the whole spine from the front or the back is refused, with the reason."""
+    verdict = Spine().judge(header(**changed))
+    assert not verdict.accepted
+    assert reason in verdict.reason
+
+
+@pytest.fixture
+def settings() -> dict[str, object]:
+    """configs/inference.json as it should be."""
+    return {
+        "canvas": [576, 192], "mean": 0.4, "deviation": 0.2, "direct_share": 0.5, "angle_gain": 1,
+        "vertebra_certainty": [1, 2, 3], "curve_certainty": [1, 2, 3], "uncertain_below": 0.7,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda s: s.pop("canvas"), lambda s: s.update(mean="dark"), lambda s: s.update(curve_certainty=[1, 2])],
+)
+def test_odd_settings(settings: dict[str, object], spoil: Callable[[dict[str, object]], object]) -> None:
+    """A bundle whose settings lack something or are no numbers is refused by name."""
+    spoil(settings)
+    with pytest.raises(ConfigurationError, match="spine_landmarks"):
+        Settings.of(BUNDLES / Spine.name, settings)

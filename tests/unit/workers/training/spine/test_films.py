@@ -1,0 +1,81 @@
+"""Reading spine films and their corners: what is right is read, what is wrong is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from service.domain.errors import ConfigurationError
+from workers.training.spine.films import load_films, load_grey, read_manifest, read_rows
+from workers.training.spine.phantom import spine_phantom
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two drawn films, one for each split."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    corners = {}
+    for seed in range(2):
+        phantom = spine_phantom(seed, rows=200)
+        Picture.fromarray(phantom.pixels).save(tmp_path / "images" / f"{seed}.png")
+        corners[f"images/{seed}.png"] = phantom.corners.reshape(68, 2).round(2).tolist()
+    (tmp_path / "labels/landmarks.json").write_text(json.dumps(corners), encoding="utf-8")
+    rows = (
+        "file,split,group,labels,cobb_major,cobb_second\nimages/0.png,train,a,double,40.5,30\nimages/1.png,val,b,,,\n"
+    )
+    (tmp_path / "manifest.csv").write_text(rows, encoding="utf-8")
+    return tmp_path
+
+
+def test_read(data: Path) -> None:
+    """A record has its corners in pixels, its group, and its label and angles where the manifest names them."""
+    (record,) = read_manifest(data, "train")
+    assert record.corners == pytest.approx(spine_phantom(0, rows=200).corners, abs=0.01)
+    assert (record.group, record.labels, record.cobb) == ("a", "double", (40.5, 30.0))
+    (other,) = read_manifest(data, "val")
+    assert (other.labels, other.cobb) == ("", (0.0, 0.0))
+    (film,) = load_films([record])
+    assert film.pixels.shape[0] == 200
+    assert film.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda d: (d / "manifest.csv").unlink(), "manifest.csv cannot be read"),
+        (lambda d: (d / "manifest.csv").write_text("file,split\na,train\n"), "lacks rows or the columns group"),
+        (lambda d: (d / "manifest.csv").write_text("file,split,group\na,val,x\n"), "no row whose split is 'train'"),
+        (lambda d: (d / "labels/landmarks.json").unlink(), "landmarks.json cannot be read"),
+        (lambda d: (d / "labels/landmarks.json").write_text("{"), "landmarks.json is not JSON"),
+        (lambda d: (d / "labels/landmarks.json").write_text("[]"), "must be a JSON object"),
+        (lambda d: (d / "labels/landmarks.json").write_text("{}"), "has no points for images/0.png"),
+        (
+            lambda d: (d / "labels/landmarks.json").write_text('{"images/0.png": [[1, 2]]}'),
+            "images/0.png needs 68 points",
+        ),
+        (lambda d: (d / "images/0.png").unlink(), "is named in manifest.csv but is not there"),
+    ],
+)
+def test_wrong_data(data: Path, spoil: Callable[[Path], object], cause: str) -> None:
+    """What is missing or wrong ends with one line that names it, before any training."""
+    spoil(data)
+    with pytest.raises(ConfigurationError, match=cause):
+        read_manifest(data, "train")
+
+
+def test_damaged_picture(data: Path) -> None:
+    """A file that is no picture is named."""
+    (data / "images/0.png").write_bytes(b"no picture")
+    with pytest.raises(ConfigurationError, match="cannot be read as a picture"):
+        load_grey(data / "images/0.png")
+
+
+def test_other_columns(data: Path) -> None:
+    """Rows are read without corners where only labels are wanted, and a lacking column is named."""
+    assert len(read_rows(data, "val")) == 1
+    with pytest.raises(ConfigurationError, match="curve"):
+        read_rows(data, "val", ("file", "split", "group", "curve"))

@@ -1,0 +1,121 @@
+"""COCO annotations of teeth to FDI label maps: DENTEX (quadrant and tooth as two categories) or FDI numbers as names.
+
+DENTEX (Hamamci 2023) gives ``category_id_1`` (quadrant) and ``category_id_2`` (tooth), each an index into
+``categories_1`` and ``categories_2`` whose names count from 1; its diseases (``category_id_3``) are not read. Outlines
+are drawn as they are; a box without one becomes the ellipse inside it, whose tight box is that box.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+from PIL import ImageDraw
+
+from service.domain.errors import ConfigurationError
+from workers.models.arch import FDI
+
+_FEWEST = 6  # numbers of a polygon: three points
+_PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Tooth:
+    """One annotated tooth: FDI number, box x, y, width, height in pixels, outline polygons (may be none)."""
+
+    fdi: int
+    box: tuple[float, float, float, float]
+    outlines: tuple[tuple[float, ...], ...]
+
+
+def rows(data: Path, documents: Sequence[Path], labels: Path) -> Iterator[dict[str, str]]:
+    """Rows of a manifest; draws the label maps into ``labels``.
+
+    Args:
+        data: folder in which the pictures lie, at any depth.
+        documents: COCO files. A part in a file's name (train, val, test) is the part of its images, where there are
+            several files.
+        labels: folder for the maps; made if need be.
+
+    Raises:
+        ConfigurationError: a file is not COCO, has no FDI categories, or names a picture that is not there.
+    """
+    pictures = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
+    for document in documents:
+        part = next((name for name in _PARTS if name in document.stem.lower()), "")
+        for name, teeth in read_coco(document):
+            file = pictures.get(Path(name).name)
+            if file is None:
+                message = f"{document} names {name}, which is nowhere below {data}; put the picture there"
+                raise ConfigurationError(message)
+            target = labels / f"{document.stem}-{file.stem}.png"
+            draw(file, teeth, target)
+            row = {"file": str(file.resolve()), "label_file": str(target.resolve())}
+            yield row | ({"split": part} if part and len(documents) > 1 else {})
+
+
+def read_coco(document: Path) -> list[tuple[str, list[Tooth]]]:
+    """Name and teeth of each picture that has at least one annotated tooth; see ``rows`` for what it raises."""
+    try:
+        content = json.loads(document.read_text(encoding="utf-8"))
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        number = _numbers(content)
+        teeth: dict[Any, list[Tooth]] = {}
+        for entry in content["annotations"]:
+            fdi = number(entry)
+            if fdi in FDI:
+                teeth.setdefault(entry["image_id"], []).append(_tooth(fdi, entry))
+        found = [(names[image], teeth[image]) for image in names if image in teeth]
+    except OSError as error:
+        message = f"{document} cannot be read ({error.strerror})"
+        raise ConfigurationError(message) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        message = f"{document} is not COCO with FDI categories ({type(error).__name__}: {error})"
+        raise ConfigurationError(message) from error
+    if not found:
+        message = (
+            f"{document} has no annotation with an FDI number: DENTEX's category_id_1 and category_id_2, or categories "
+            "whose names are 11 to 48"
+        )
+        raise ConfigurationError(message)
+    return found
+
+
+def _numbers(content: dict[str, Any]) -> Any:  # noqa: ANN401 - a function from an annotation to its number
+    if "categories_1" in content and "categories_2" in content:
+        quadrant = {c["id"]: int(c["name"]) for c in content["categories_1"]}
+        tooth = {c["id"]: int(c["name"]) for c in content["categories_2"]}
+        return lambda entry: 10 * quadrant[entry["category_id_1"]] + tooth[entry["category_id_2"]]
+    digits = {c["id"]: "".join(filter(str.isdigit, str(c["name"]))) for c in content["categories"]}
+    plain = {key: int(text) for key, text in digits.items() if text}
+    return lambda entry: plain.get(entry["category_id"], 0)
+
+
+def _tooth(fdi: int, entry: dict[str, Any]) -> Tooth:
+    x, y, width, height = (float(value) for value in entry["bbox"])
+    shapes = entry.get("segmentation")
+    outlines = [tuple(float(v) for v in shape) for shape in shapes] if isinstance(shapes, list) else []
+    return Tooth(fdi, (x, y, width, height), tuple(shape for shape in outlines if len(shape) >= _FEWEST))
+
+
+def draw(file: Path, teeth: Sequence[Tooth], target: Path) -> None:
+    """The FDI label map of a picture as PNG, of the same size."""
+    try:
+        with Picture.open(file) as picture:
+            size = picture.size
+    except (OSError, ValueError) as error:
+        message = f"{file} is no picture that can be opened; remove it or put a sound file in its place"
+        raise ConfigurationError(message) from error
+    canvas = Picture.fromarray(np.zeros((size[1], size[0]), np.uint8))
+    pen = ImageDraw.Draw(canvas)
+    for tooth in teeth:
+        for outline in tooth.outlines:
+            pen.polygon(list(outline), fill=tooth.fdi)
+        if not tooth.outlines:
+            x, y, width, height = tooth.box
+            pen.ellipse([x, y, x + width - 1, y + height - 1], fill=tooth.fdi)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(target, optimize=True)

@@ -1,0 +1,1 @@
+"""Training of ``workers.models.conditions``: what was done to single teeth, and what is wrong with them."""

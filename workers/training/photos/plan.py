@@ -1,0 +1,73 @@
+"""How the networks of the photograph model are trained: strong changes of little data, several networks averaged."""
+
+from typing import Any
+
+from service.domain.errors import ConfigurationError
+from workers.models.photo_view import BORDER
+from workers.training.images.plan import Augmentation, Plan
+from workers.training.task import Training
+
+NETWORK = "workers.networks.photo_net.PhotoNet"
+SIZE = (128, 192)
+DEVIATION = 0.25
+SMOOTHING = 0.1
+MEMBERS = 3
+#: Another camera, another room, another hand: the source of a picture must not decide.
+CHANGES = Augmentation(
+    rotation=20.0,
+    zoom=0.35,
+    stretch=0.2,
+    shift=0.08,
+    contrast=0.3,
+    gamma=0.25,
+    brightness=0.08,
+    colour=0.12,
+    blur=0.3,
+    noise=0.03,
+    erasing=0.5,
+    erased=0.3,
+)
+
+
+def members_of(order: Training) -> int:
+    """How many networks share the minutes. Raises ConfigurationError."""
+    members = order.settings.get("members", MEMBERS)
+    if not isinstance(members, int) or not 1 <= members <= 8:  # noqa: PLR2004 - each costs time at every picture
+        message = f"members is {members!r}; it must be a whole number from 1 to 8"
+        raise ConfigurationError(message)
+    return members
+
+
+def plan_of(order: Training, classes: tuple[str, ...], member: int) -> Plan:
+    """The plan of one network; they differ in everything random. Raises ConfigurationError."""
+    if order.backbone not in {"", NETWORK.rpartition(".")[2]}:
+        message = f"photographs are read by PhotoNet only, not by {order.backbone}; leave the backbone out"
+        raise ConfigurationError(message)
+    changed = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in order.settings.items()
+        if key != "members"
+    }
+    standing: dict[str, Any] = {
+        "classes": classes,
+        "network": {"_target_": NETWORK},
+        "minutes": order.minutes / members_of(order),
+        "size": SIZE,
+        "channels": 3,
+        "mean": BORDER,
+        "deviation": (DEVIATION,) * 3,
+        "weight_decay": 0.05,
+        "smoothing": SMOOTHING,
+        "balance": 0.5,
+        "mixup": 0.5,
+        "averaging": 0.998,
+        "seed": 1000 * order.seed + member,
+        "threads": order.threads,
+        "device": order.device,
+        "augmentation": CHANGES,
+    }
+    try:
+        return Plan(**(standing | changed))
+    except TypeError as error:
+        message = f"settings of the photograph model: {error}"
+        raise ConfigurationError(message) from error

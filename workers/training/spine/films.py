@@ -1,0 +1,124 @@
+"""Spine films with the four corners of each vertebra: a folder with manifest.csv, labels/landmarks.json and images.
+
+``manifest.csv`` has a row per image: file (relative), split, group; where it also has ``labels``, ``cobb_major`` and
+``cobb_second``, they are what a measurement is compared with. ``landmarks.json`` maps file to 68 points (x, y) in
+pixels, 17 vertebrae from T1 to L5, each top left, top right, bottom left, bottom right.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from service.domain.errors import ConfigurationError
+
+VERTEBRAE = 17
+Corners = NDArray[np.float32]  # (vertebrae, 4, 2) as (x, y)
+_COLUMNS = ("file", "split", "group")
+_POINTS = (4 * VERTEBRAE, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One labelled film on disk.
+
+    Attributes:
+        image: the file.
+        corners: in pixels of the image.
+        group: what must stay on one side of a split.
+        labels: curve type as the manifest says, empty = it says nothing.
+        cobb: major and second angle as the manifest says, degrees.
+    """
+
+    image: Path
+    corners: Corners
+    group: str
+    labels: str = ""
+    cobb: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """One film in memory: pixels uint8 (rows, columns) and the corners in its pixels."""
+
+    pixels: NDArray[np.uint8]
+    corners: Corners
+
+
+def read_rows(data: Path, split: str, needed: tuple[str, ...] = _COLUMNS) -> list[dict[str, str]]:
+    """The rows of one split. Raises ConfigurationError when the folder is not such a data set."""
+    manifest = data / "manifest.csv"
+    try:
+        rows = list(csv.DictReader(manifest.read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        message = f"{manifest} cannot be read ({error.strerror}); --data must name a folder with manifest.csv"
+        raise ConfigurationError(message) from error
+    lacking = [column for column in needed if not rows or column not in rows[0]]
+    if lacking:
+        message = f"{manifest} lacks rows or the columns {', '.join(lacking)}"
+        raise ConfigurationError(message)
+    chosen = [row for row in rows if row["split"] == split]
+    if not chosen:
+        message = f"{manifest} has no row whose split is {split!r}"
+        raise ConfigurationError(message)
+    return chosen
+
+
+def read_manifest(data: Path, split: str) -> list[Record]:
+    """The records of one split. Raises ConfigurationError naming what is missing or wrong."""
+    rows = read_rows(data, split)
+    landmarks = _landmarks(data / "labels" / "landmarks.json")
+    return [_record(data, row, landmarks) for row in rows]
+
+
+def _landmarks(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{file} cannot be read ({error.strerror}); it must hold the corners of the vertebrae"
+        raise ConfigurationError(message) from error
+    except ValueError as error:
+        message = f"{file} is not JSON ({error})"
+        raise ConfigurationError(message) from error
+    if not isinstance(document, dict):
+        message = f"{file} must be a JSON object of file to 68 points"
+        raise ConfigurationError(message)
+    return document
+
+
+def _record(data: Path, row: dict[str, str], landmarks: dict[str, Any]) -> Record:
+    name = row["file"]
+    try:
+        points = np.array(landmarks[name], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"labels/landmarks.json has no points for {name}; add them or drop its row from manifest.csv"
+        raise ConfigurationError(message) from error
+    if points.shape != _POINTS or not np.isfinite(points).all():
+        message = f"labels/landmarks.json: {name} needs {_POINTS[0]} points (x, y), it has the shape {points.shape}"
+        raise ConfigurationError(message)
+    if not (data / name).is_file():
+        message = f"{data / name} is named in manifest.csv but is not there"
+        raise ConfigurationError(message)
+    cobb = (float(row.get("cobb_major") or 0), float(row.get("cobb_second") or 0))
+    return Record(data / name, points.reshape(VERTEBRAE, 4, 2), row["group"], row.get("labels", ""), cobb)
+
+
+def load_grey(file: Path) -> NDArray[np.uint8]:
+    """One picture as grey (rows, columns). Raises ConfigurationError where it cannot be read."""
+    try:
+        with Picture.open(file) as picture:
+            return np.asarray(picture.convert("L"))
+    except OSError as error:
+        message = f"{file} cannot be read as a picture ({error}); replace it or drop its row from manifest.csv"
+        raise ConfigurationError(message) from error
+
+
+def load_films(records: Iterable[Record]) -> list[Film]:
+    """All records in memory, a quarter of a megabyte each."""
+    return [Film(load_grey(record.image), record.corners) for record in records]

@@ -1,0 +1,24 @@
+"""How to train; what a bundle must remember of it."""
+
+from dataclasses import dataclass
+
+MEAN, DEVIATION = 0.45, 0.25  # of standardized films
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to train; what is not the minutes seldom needs changing."""
+
+    minutes: float
+    seed: int = 0
+    batch: int = 6
+    learning_rate: float = 1.5e-3
+    canvas: tuple[int, int] = (576, 192)
+    small: tuple[int, int] = (384, 128)
+    small_share: float = 0.45  # of the minutes at the small size, where steps are cheap
+    phantom_share: float = 0.08  # of the examples are drawn
+    channels: tuple[int, ...] = (32, 64, 128, 192, 256)
+    features: int = 32
+    res_units: int = 2
+    threads: int = 1
+    mixed: bool = True  # bfloat16 in the network, float32 in weights and loss

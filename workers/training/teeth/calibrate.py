@@ -1,0 +1,81 @@
+"""Fit the certainty of a bundle, so that of the teeth called 90 % certain about nine in ten are right.
+
+Logistic regression with three parameters on the validation split, each film as it is and as another scanner might make
+it; few parameters, so that measuring on the same split flatters little. Windows of the arch get a curve of their own.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from workers.models.intraoral_teeth import IntraoralTeeth
+from workers.models.looks import NumberedTooth
+from workers.models.panoramic_teeth import PanoramicTeeth
+from workers.regions import Detection
+from workers.training.progress import Progress
+from workers.training.teeth.cases import Case, cases, windows_of
+from workers.training.teeth.evaluate import without_cut
+from workers.training.teeth.export import write_json
+from workers.training.teeth.panoramics import image_of
+from workers.training.teeth.scoring import right_teeth, truths_of
+
+_ROUNDS = 30
+_RIDGE = 1.0  # in teeth: keeps the fit finite where all are right
+_WINDOW_SEED = 7_000  # other windows than those measured on
+
+
+def calibrate(data: Path, bundle: Path, split: str = "val") -> dict[str, list[float]]:
+    """Fit and write the curves of certainty in configs/inference.json of a bundle; gives their parameters."""
+    panoramic, films, progress = PanoramicTeeth(bundle).load("auto"), IntraoralTeeth(bundle).load("auto"), Progress()
+    whole, parts = Claims(), Claims()
+    for case, line in _films(data, split):
+        whole.add(panoramic.teeth(image_of(case.pixels)), case.labels)
+        for window in windows_of(case, np.random.default_rng(_WINDOW_SEED + len(whole.right))):
+            found = films.teeth(image_of(window.case.pixels))
+            kept = {id(detection) for detection in without_cut([detection for _, detection in found], window)}
+            parts.add([pair for pair in found if id(pair[1]) in kept], window.case.labels)
+        progress.tell(line)
+    curves = {"certainty": whole.fit(), "certainty_intraoral": parts.fit()}
+    file = bundle / "configs" / "inference.json"
+    write_json(file, json.loads(file.read_text(encoding="utf-8")) | curves)
+    progress.end(f"certainty {curves}")
+    return curves
+
+
+def _films(data: Path, split: str) -> Iterator[tuple[Case, str]]:
+    for stress in (False, True):
+        count, films = cases(data, split, stress=stress)
+        for done, film in enumerate(films, 1):
+            yield film, f"calibration, {done} of {count} images"
+
+
+class Claims:
+    """What was found, by its features, and whether it was right."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.features, self.right = list[tuple[float, ...]](), list[bool]()
+
+    def add(self, found: Sequence[tuple[NumberedTooth, Detection]], labels: NDArray[np.uint8]) -> None:
+        """The teeth of one image."""
+        self.features += [tooth.features() for tooth, _ in found]
+        self.right += right_teeth([detection for _, detection in found], truths_of(labels))
+
+    def fit(self) -> list[float]:
+        """Bias and weights of the logistic curve."""
+        weights = fit_logistic(np.array(self.features, float).reshape(-1, 3), np.array(self.right, float))
+        return [round(float(weight), 4) for weight in weights]
+
+
+def fit_logistic(features: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights that maximise the likelihood of ``right`` (0 or 1), by Newton's method with a little ridge."""
+    weights = np.zeros(features.shape[1])
+    for _ in range(_ROUNDS):
+        p = expit(features @ weights)
+        curve = (features * (p * (1 - p))[:, None]).T @ features + _RIDGE * np.eye(len(weights))
+        weights = weights + np.linalg.solve(curve, features.T @ (right - p) - _RIDGE * weights)
+    return weights

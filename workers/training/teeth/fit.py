@@ -1,0 +1,182 @@
+"""Time-boxed training: the learning rate follows the elapsed part of the minutes given, so it always ends annealed.
+
+One process computes, one augments: on two cores this beats two computing threads. The weights kept are an exponential
+mean over steps (Polyak averaging), which is worth about a point and costs nothing. Everything that a training needs to
+go on after a kill lies in ``state.pt``.
+"""
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, TextIO
+
+import torch
+from torch.utils.data import DataLoader
+
+from service.domain.errors import ConfigurationError
+from workers.inference import torch_device
+from workers.networks.tooth_net import CLASSES, ToothNet
+from workers.training.progress import Progress
+from workers.training.teeth.augment import standardize
+from workers.training.teeth.losses import tooth_loss
+from workers.training.teeth.panoramics import Sample, load_samples, read_manifest
+from workers.training.teeth.plan import Plan
+from workers.training.teeth.stream import Stream, normalize
+
+_SAVE_SECONDS = 150.0
+_LOG_STEPS = 50
+
+
+def learning_rate(plan: Plan, done: float) -> float:
+    """Warm-up over 3 %, flat to 35 %, cosine to zero; ``done``: elapsed part of the minutes, 0..1."""
+    warm = min(done / 0.03, 1.0)
+    late = max(done - 0.35, 0.0) / 0.65
+    return plan.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(late, 1.0))))
+
+
+class Run:
+    """A training under way: network, its average, optimizer, steps and seconds done."""
+
+    def __init__(self, plan: Plan, device: torch.device, start: Path | None) -> None:
+        """A new one; ``start``: weights to go on from. Raises ConfigurationError where they do not fit."""
+        self.plan, self.steps, self.seconds, self.decay = plan, 0, 0.0, 0.998
+        self.net = ToothNet(plan.channels, plan.features, plan.res_units)
+        if start:
+            _load(self.net, start)
+        self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = copy.deepcopy(self.net).eval()
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=plan.learning_rate, weight_decay=1e-3)
+
+    def step(self, batch: tuple[torch.Tensor, ...]) -> dict[str, float]:
+        """One step of the optimizer; the parts of the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.plan, self.seconds / (60 * self.plan.minutes))
+        device = next(self.net.parameters()).device
+        pixels, classes, heat, offsets, centres, known = (part.to(device) for part in batch)
+        output = self.net(pixels.contiguous(memory_format=torch.channels_last))
+        loss = tooth_loss(output, classes, heat, offsets, int(centres), known)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimizer.step()
+        self.steps += 1
+        self._average()
+        return loss.parts
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards the network; quickly at first. Batch statistics alike."""
+        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
+        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
+
+    def save(self, file: Path) -> None:
+        """Write all of it, complete or not at all."""
+        state: dict[str, Any] = {"net": self.net.state_dict(), "averaged": self.averaged.state_dict()}
+        state |= {"optimizer": self.optimizer.state_dict(), "done": [self.steps, self.seconds]}
+        half = file.with_suffix(".part")
+        torch.save(state, half)
+        half.replace(file)
+
+    def restore(self, file: Path) -> None:
+        """Go on with what ``save`` wrote. Raises ConfigurationError where there is none or another's."""
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.steps, self.seconds = int(state["done"][0]), float(state["done"][1])
+        except (OSError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
+            message = f"{file} does not hold a run of this plan ({type(error).__name__}); train without --resume"
+            raise ConfigurationError(message) from error
+
+
+def fit(
+    data: Path, out: Path, plan: Plan, *, device: str = "auto", start: Path | None = None, resume: bool = False
+) -> Path:
+    """Train; writes ``out/model.pt`` (averaged weights), ``plan.json``, ``log.jsonl`` and ``state.pt``.
+
+    Args:
+        data: folder with manifest.csv, images/, labels/.
+        out: folder for the results; made if need be.
+        plan: how; half an hour on two cores is the least that is useful.
+        device: as in the setting ``analysis.device``.
+        start: weights to go on from, for example those of an earlier training.
+        resume: go on with the run in ``out``.
+
+    Returns:
+        The file of weights.
+
+    Raises:
+        ConfigurationError: the data or the start are not what they should be; before the first step.
+    """
+    for folder in (data, Path(plan.numbered)) if plan.numbered else (data,):
+        read_manifest(folder, "train")
+    torch.set_num_threads(plan.threads)
+    torch.manual_seed(plan.seed)
+    run = Run(plan, torch_device(device), start)
+    out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        run.restore(out / "state.pt")
+    (out / "plan.json").write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
+    with (out / "log.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
+        _train(run, data, out, log)
+    torch.save(run.averaged.state_dict(), out / "model.pt")
+    return out / "model.pt"
+
+
+def _train(run: Run, data: Path, out: Path, log: TextIO) -> None:
+    plan, progress = run.plan, Progress()
+    validation = load_samples(read_manifest(data, "val"))
+    started = time.perf_counter() - run.seconds
+    saved = time.perf_counter()
+    stream = Stream(data, plan, started, run.steps)
+    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=12))
+    sums = dict[str, float]()
+    while (seconds := time.perf_counter() - started) < 60 * plan.minutes:
+        run.seconds = seconds
+        sums = {key: sums.get(key, 0.0) + value for key, value in run.step(next(batches)).items()}
+        if run.steps % _LOG_STEPS:
+            continue
+        line: dict[str, float] = {"step": run.steps, "seconds": round(seconds)}
+        line |= {key: round(value / _LOG_STEPS, 4) for key, value in sums.items()}
+        sums = {}
+        if time.perf_counter() - saved > _SAVE_SECONDS:
+            run.save(out / "state.pt")
+            line["val_dice"] = round(quick_dice(run.averaged, validation, plan.large), 4)
+            saved = time.perf_counter()
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+        progress.tell(f"{100 * seconds / (60 * plan.minutes):5.1f} %  {line}")
+    run.save(out / "state.pt")
+    progress.end(f"{run.steps} steps")
+
+
+def _load(net: ToothNet, start: Path) -> None:
+    try:
+        net.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
+        message = f"{start} does not hold weights of this network ({type(error).__name__})"
+        raise ConfigurationError(message) from error
+
+
+@torch.no_grad()
+def quick_dice(net: ToothNet, samples: list[Sample], size: tuple[int, int]) -> float:
+    """Mean Dice over the numbers on whole images: a glance at progress, not the measure that is reported."""
+    device = next(net.parameters()).device
+    both, total = torch.zeros(CLASSES), torch.zeros(CLASSES)
+    for sample in samples:
+        pixels = torch.tensor(sample.pixels).float()[None, None] / 255
+        pixels = torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+        found = net(normalize(standardize(pixels)).to(device))[:, :CLASSES].argmax(1).cpu()
+        truth = torch.tensor(sample.classes).float()[None, None]
+        truth = torch.nn.functional.interpolate(truth, found.shape[-2:], mode="nearest").long()[0]
+        both += torch.bincount(truth[found == truth], minlength=CLASSES)[:CLASSES]
+        total += torch.bincount(truth.flatten(), minlength=CLASSES)[:CLASSES]
+        total += torch.bincount(found.flatten(), minlength=CLASSES)
+    return float((2 * both / total.clamp(min=1))[1:].mean())
