@@ -4,6 +4,7 @@ OpenVINO converts the network in memory when it is loaded (a few seconds, once p
 weights that could differ from the first.
 """
 
+import functools
 import importlib.util
 import warnings
 from typing import Any, Protocol
@@ -61,11 +62,23 @@ class OpenVinoRunner:
             inputs = [openvino.PartialShape([-1, *shape])]
             model = openvino.convert_model(net.eval(), example_input=example, input=inputs)
         hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled: Any = openvino.Core().compile_model(model, "CPU", hints)
+        self._compiled: Any = _core().compile_model(model, "CPU", hints)
 
     def __call__(self, batch: Batch) -> Batch:
         """Run one batch."""
         return np.array(self._compiled(np.ascontiguousarray(batch))[0])  # a copy: OpenVINO uses its buffer again
+
+
+@functools.cache
+def _core() -> Any:  # noqa: ANN401 - OpenVINO is not annotated
+    """One for the whole process.
+
+    Its CPU plugin gives the thread an alternate stack for signals, and frees that stack with the last Core without
+    taking it back: the next signal, of a child that ended for example, would then kill the process.
+    """
+    import openvino  # noqa: PLC0415 - an optional extra, and slow to import
+
+    return openvino.Core()
 
 
 def torch_device(device: str) -> torch.device:
