@@ -230,16 +230,26 @@ def _wait_for_results(ports: Ports, count: int) -> list[dict[str, Any]]:
         time.sleep(0.3)
 
 
+def _said(image: dict[str, Any]) -> str:
+    """What a model found in an image, in one line."""
+    if image["refused"]:
+        return f"not read: {image['refused']}"
+    if "tooth" in image["looks_for"]:
+        missing = ", ".join(str(fdi) for fdi in PERMANENT if fdi not in image["teeth"]) or "none"
+        return f"{len(image['teeth'])} teeth found; not found: {missing}"
+    found = [f"{each['tooth'] or each['site']} {each['words']}".strip() for each in image["findings"]]
+    return ", ".join(found) or "nothing found"
+
+
 def print_table(studies: Sequence[dict[str, Any]]) -> None:
-    """Study, model, teeth found, where the results are, seconds of each stage."""
+    """Study, models and what they found, where the results are, seconds of each stage."""
     print()
     for detail in studies:
         study, job = detail["study"], detail["jobs"][0]
         print(f"{study['patient_name']}  study {study['study_instance_uid']}")
         for image in detail["findings"]:
-            missing = ", ".join(str(fdi) for fdi in PERMANENT if fdi not in image["teeth"]) or "none"
             print(f"  model     {image['model']} {image['version']}")
-            print(f"  teeth     {len(image['teeth'])} found; not found: {missing}")
+            print(f"            {_said(image)}")
         if study["state"] == "declined":
             print(f"  declined  {job['reason']}")
         folder = FOLDER / "delivered" / study["study_instance_uid"]

@@ -215,5 +215,5 @@ def _graphic_layers(used: set[str]) -> list[Dataset]:
 
 def _srgb_profile() -> bytes:
     """An sRGB profile; its header says that it was made in 2000, so that the same is made twice (ICC.1 7.2)."""
-    raw: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # type: ignore[no-untyped-call]
+    raw: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return raw[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + raw[36:]

@@ -117,7 +117,7 @@ def seen(page: Page, check: Callable[[Pixels], bool], keep: Path, patience: floa
         if area is not None:
             with Picture.open(keep) as shown:
                 edges = (area["x"], area["y"], area["x"] + area["width"], area["y"] + area["height"])
-                if check(np.asarray(shown.convert("RGB").crop(edges)).astype(np.int16)):  # type: ignore[arg-type]  # takes floats
+                if check(np.asarray(shown.convert("RGB").crop(edges)).astype(np.int16)):
                     return True
         if time.monotonic() > deadline:
             return False
