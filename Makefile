@@ -4,7 +4,7 @@
 #   make test ARGS='-k tooth'      a part of the tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench faults
+.PHONY: help setup demo test lint format bench faults nightly
 PYTHON := .venv/bin/python
 export KEEP IMAGE
 
@@ -34,6 +34,11 @@ bench: ## seconds for each stage, OpenVINO beside torch, results beside highdico
 	@bash deploy/setup.sh test
 	@bash tests/isolated.sh $(PYTHON) -m tests.benchmarks $(ARGS)
 
-faults: ## injected faults, the long way
+faults: ## injected faults and hostile input, the long way (hours; ARGS='tests/faults/test_kills.py --kills 200' for a part)
 	@bash deploy/setup.sh test
-	@bash tests/isolated.sh $(PYTHON) -m pytest tests/faults -m 'long or not long' $(ARGS)
+	@$(PYTHON) -m pip install --quiet --constraint .venv/constraints.txt --editable '.[fuzz]' || echo 'without atheris and schemathesis: their tests skip'
+	@bash tests/isolated.sh $(PYTHON) -m pytest -m 'long or not long' $(or $(ARGS),tests/faults tests/fuzz)
+
+nightly: ## the tests with real peers that take minutes: PixelMed (apt install pixelmed-apps), storage commitment through the whole gateway
+	@bash deploy/setup.sh test
+	@bash tests/isolated.sh $(PYTHON) -m pytest tests/peers tests/e2e -m long $(ARGS)

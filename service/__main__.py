@@ -190,6 +190,7 @@ def _parser() -> ArgumentParser:
     _add_reconcile(
         add("reconcile", kept, "received = analyzed or declined = reported = delivered: the account of a day")
     )
+    _add_retention(add("retention", kept, "images that may be removed, because all their results were delivered"))
     _add_jobs(add("jobs", kept, "list jobs, show a study, make what failed or was held due again"))
     trained = ArgumentParser(add_help=False, parents=[shared])
     _add_data(trained)
@@ -209,6 +210,12 @@ def _add_reconcile(parser: ArgumentParser) -> None:
     parser.add_argument("--day", type=date.fromisoformat, help="YYYY-MM-DD (UTC), default today")
     parser.add_argument("--files", action="store_true", help="read every stored file again and compare its digest")
     parser.set_defaults(run=commands.reconcile_day)
+
+
+def _add_retention(parser: ArgumentParser) -> None:
+    parser.add_argument("--days", type=float, help="since the last change, default storage.keep_days")
+    parser.add_argument("--remove", action="store_true", help="remove them; without it they are only named")
+    parser.set_defaults(run=commands.retention)
 
 
 def _add_jobs(parser: ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ class Services:
     db: Database
     storage: Storage
     broker: Broker
+    destinations: Mapping[str, tuple[Destination, tuple[str, ...]]]  #: by name, with the results that it gets
 
     def destination_names(self) -> list[str]:
         """Names of all destinations, in the order of the settings."""
@@ -32,18 +34,16 @@ class Services:
 
     def wanted_results(self) -> set[str]:
         """Kinds of results to write: what some destination takes, and what the pages always offer."""
-        entries = self.settings.destination
-        return set(ALWAYS_WRITTEN).union(*(_open(entry, self.settings.listener.ae_title)[1] for entry in entries))
+        return set(ALWAYS_WRITTEN).union(*(kinds for _, kinds in self.destinations.values()))
 
     def destination(self, name: str) -> tuple[Destination, tuple[str, ...]]:
         """A destination and the kinds of results it takes.
 
         Raises:
-            ConfigurationError: no such destination (any more), or its URL is wrong.
+            ConfigurationError: no such destination (any more).
         """
-        for entry in self.settings.destination:
-            if entry.name == name:
-                return _open(entry, self.settings.listener.ae_title)
+        if name in self.destinations:
+            return self.destinations[name]
         message = f"destination {name!r} is not in the settings any more; add it again, or leave the delivery dead"
         raise ConfigurationError(message)
 
@@ -53,19 +53,19 @@ def build(settings: Settings) -> Services:
     if settings.broker.url == "embedded":
         message = "broker.url is `embedded`, which only `dentgate up` can start; set it to redis://host:port/0"
         raise ConfigurationError(message)
-    for entry in settings.destination:
-        _open(entry, settings.listener.ae_title)  # a wrong URL is told now, not at the first delivery
     return Services(
         settings=settings,
         db=Database(settings.database.url),
         storage=open_storage(settings.storage.url, settings.storage.reserve_mb),
         broker=Broker(settings.broker.url),
+        # a wrong URL or login is told now, not at the first delivery
+        destinations={entry.name: _open(entry, settings.listener.ae_title) for entry in settings.destination},
     )
 
 
 def _open(entry: DestinationSettings, calling_ae: str) -> tuple[Destination, tuple[str, ...]]:
     try:
-        peer = open_destination(entry.url, calling_ae)
+        peer = open_destination(entry, calling_ae)
     except ConfigurationError as error:
         message = f"destination {entry.name!r}: {error}"
         raise ConfigurationError(message) from None

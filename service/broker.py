@@ -40,7 +40,7 @@ def celery_app(url: str, hard_limit_seconds: float = 300.0) -> Celery:
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=True,
-        task_reject_on_worker_lost=True,
+        task_reject_on_worker_lost=False,  # the row says what is to be done; a bell that comes back says nothing
         worker_prefetch_multiplier=1,
         task_serializer="json",
         accept_content=["json"],

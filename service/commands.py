@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import uvicorn
 from sqlalchemy import select
@@ -19,14 +20,19 @@ from service import bootstrap, clock
 from service.bootstrap import Services
 from service.broker import EmbeddedBroker, server_binary
 from service.db import outbox
+from service.db.backlog import Backlog, waiting_studies
 from service.db.engine import Database
 from service.db.migrate import current, migrate, require_current
 from service.db.procedure_steps import close_completed_studies
 from service.db.reconciliation import reconcile
+from service.db.retention import expire, expired
+from service.db.reviews import record_request
 from service.db.studies import close_quiet_studies, record_instances, touch_studies
 from service.db.tables import Job, Outbox, Study
-from service.domain.errors import ConfigurationError, DentgateError
-from service.domain.job import Stage
+from service.domain.errors import Busy, ConfigurationError, DentgateError
+from service.domain.job import WAITS, Stage
+from service.export.access import secrets_in_the_clear
+from service.export.tls import certificate_lives
 from service.listener.commitment import Address, Commitments
 from service.listener.intake import Intake
 from service.listener.normalized import Normalized
@@ -41,15 +47,17 @@ from service.supervisor import Child, Supervisor, command_of
 from service.web.app import ReadinessItem, WebServices, create_app
 
 JOBS_LISTED = 200
+GRACE_SECONDS = 8.0  # on SIGTERM: for an object on its way in, a page on its way out
+LEFT_BEHIND_SECONDS = 20.0
 
 
 def up(settings: Settings, options: Namespace, stop: threading.Event) -> int:
     """Everything on this machine until told to stop."""
-    _require_free_port("listener", settings.listener.host, settings.listener.port)
-    _require_free_port("web", settings.web.host, settings.web.port)
     bootstrap.build(settings.with_broker("redis://"))  # wrong URLs end it here, before anything is started
     run_folder = bootstrap.data_folder(settings, options.data) / "run"
-    with _locked(run_folder):
+    with _locked(run_folder) as patience:
+        _require_free_port("listener", settings.listener.host, settings.listener.port, patience)
+        _require_free_port("web", settings.web.host, settings.web.port, patience)
         db = Database(settings.database.url)
         migrate(db)
         outbox.release_orphans(db)
@@ -80,7 +88,7 @@ def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> in
     listener.start()
     reporter.start()
     stop.wait()
-    listener.stop(grace_seconds=10.0)
+    listener.stop(grace_seconds=GRACE_SECONDS)
     reporter.stop()
     return 0
 
@@ -88,7 +96,9 @@ def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> in
 def relay(settings: Settings, _options: Namespace, stop: threading.Event) -> int:
     """The relay."""
     services = _ready_services(settings)
-    Relay(services.db, services.broker, partial(_close_complete, services)).run(stop)
+    lease_seconds = settings.analysis.lease_seconds
+    close, chore = partial(_close_complete, services), partial(_expire, services)
+    Relay(services.db, services.broker, close, lease_seconds=lease_seconds, chore=chore).run(stop)
     return 0
 
 
@@ -100,10 +110,18 @@ def web(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
         storage=services.storage,
         settings=settings,
         retry=lambda job_id: outbox.retry(services.db, job_id),
+        review=lambda study_uid, request: record_request(services.db, study_uid, request),
         ready=lambda: [_readiness(name, ask) for name, ask in _checks(services).items()],
     )
     app = create_app(parts, _intake(services))
-    config = uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app,
+        host=settings.web.host,
+        port=settings.web.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=int(GRACE_SECONDS),
+    )
     uvicorn.Server(config).run()  # it ends in order on SIGTERM and Ctrl-C by itself
     return 0
 
@@ -162,6 +180,24 @@ def reconcile_day(settings: Settings, options: Namespace, _stop: threading.Event
     return 1 if missing else 0
 
 
+def retention(settings: Settings, options: Namespace, _stop: threading.Event) -> int:
+    """Name the studies whose images may be removed; with ``--remove`` remove them."""
+    days = settings.storage.keep_days if options.days is None else options.days
+    if options.days is None and not days:
+        message = "storage.keep_days is 0: images are kept for ever; set it, or give --days"
+        raise ConfigurationError(message)
+    db = Database(settings.database.url)
+    require_current(db)
+    if options.remove:
+        storage = open_storage(settings.storage.url, settings.storage.reserve_mb)
+        print(f"images of {expire(db, storage, timedelta(days=days))} studies were removed")
+        return 0
+    for study in expired(db, clock.now() - timedelta(days=days)):
+        print(f"{study.study_instance_uid}  {len(study.keys)} images; all results were delivered")
+    print("nothing was removed; --remove removes them (and then looks for more)")
+    return 0
+
+
 def migrate_database(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
     """Bring the database to the newest migration."""
     print(f"database is at revision {migrate(Database(settings.database.url))}")
@@ -180,7 +216,12 @@ def _intake(services: Services) -> Intake:
         record=lambda instances: record_instances(services.db, instances),
         touch=lambda studies: touch_studies(services.db, studies),
         max_object_bytes=services.settings.listener.max_object_mb << 20,
+        backlog=_backlog(services),
     )
+
+
+def _backlog(services: Services) -> Backlog:
+    return Backlog(services.db, services.settings.listener.max_waiting_studies)
 
 
 def _close_complete(services: Services) -> int:
@@ -193,6 +234,11 @@ def _close_complete(services: Services) -> int:
         by_sender={entry.ae_title: entry.quiet_seconds for entry in sources if entry.quiet_seconds},
         longest_seconds=listener.longest_wait_seconds,
     )
+
+
+def _expire(services: Services) -> None:
+    if services.settings.storage.keep_days:
+        expire(services.db, services.storage, timedelta(days=services.settings.storage.keep_days))
 
 
 def _commitments(services: Services) -> Commitments:
@@ -211,13 +257,24 @@ def _checks(services: Services) -> dict[str, Callable[[], str | None]]:
 
     def storage() -> str:
         services.storage.check()
+        services.storage.create().discard()  # with the reserve: new images are refused without it
         return f"{services.storage.free_bytes() >> 20} MB free"
 
-    return {"database": database, "storage": storage, "broker": services.broker.check}
+    def queue() -> str:
+        with services.db.session() as session:
+            waiting = waiting_studies(session)
+        if _backlog(services).full():
+            message = f"{waiting} studies wait, new ones are refused; add workers or raise listener.max_waiting_studies"
+            raise Busy(message)
+        return f"{waiting} studies wait"
+
+    return {"database": database, "storage": storage, "queue": queue, "broker": services.broker.check}
 
 
 def _check_destination(services: Services, name: str) -> str:
-    return services.destination(name)[0].check()
+    line = services.destination(name)[0].check()
+    entry = next(each for each in services.settings.destination if each.name == name)
+    return "; ".join([line, *certificate_lives(entry), *secrets_in_the_clear(entry)])
 
 
 def _readiness(name: str, ask: Callable[[], str | None]) -> ReadinessItem:
@@ -236,7 +293,7 @@ def _children(options: Namespace, broker_url: str) -> list[Child]:
         shared += ["--config", str(options.config)]
     if options.data is not None:
         shared += ["--data", str(options.data)]
-    carry = f"{Stage.REPORT},{Stage.DELIVER}"
+    carry = f"{Stage.REPORT},{Stage.DELIVER},{Stage.COMMIT}"
     commands = {
         "listen": ["listen"],
         "web": ["web"],
@@ -248,11 +305,15 @@ def _children(options: Namespace, broker_url: str) -> list[Child]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Alone on this folder: two of us would end each other's broker. The lock ends with the process, in any case."""
+def _locked(folder: Path) -> Iterator[float]:
+    """Alone on this folder: two of us would end each other's broker. The lock ends with the process, in any case.
+
+    Yields:
+        For how many seconds a predecessor may still hold our ports: one that was killed left processes that end now.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
+        file = (folder / "lock").open("a+")
     except OSError as error:
         message = f"data folder {folder.parent}: {error.strerror}; create it or give --data a writable one"
         raise ConfigurationError(message) from None
@@ -262,19 +323,33 @@ def _locked(folder: Path) -> Iterator[None]:
         except OSError:
             message = f"another `dentgate up` works on {folder.parent}; stop it, or give this one another --data"
             raise ConfigurationError(message) from None
-        yield
+        killed = os.fstat(file.fileno()).st_size > 0
+        file.write("running\n")
+        file.flush()
+        try:
+            yield LEFT_BEHIND_SECONDS if killed else 0.0
+        finally:
+            file.truncate(0)
 
 
-def _require_free_port(section: str, host: str, port: int) -> None:
-    if port == 0:
-        return
+def _require_free_port(section: str, host: str, port: int, patience: float) -> None:
+    deadline = monotonic() + patience
+    while (error := _in_use(host, port)) is not None:
+        if monotonic() >= deadline:
+            message = f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it or change {section}.port"
+            raise ConfigurationError(message) from None
+        threading.Event().wait(0.2)
+
+
+def _in_use(host: str, port: int) -> OSError | None:
+    """What speaks against listening there."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            message = f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it or change {section}.port"
-            raise ConfigurationError(message) from None
+            return error
+    return None
 
 
 def _retry(db: Database, study_uid: str | None) -> int:
@@ -309,7 +384,7 @@ def _in_trouble(row: Outbox) -> bool:
 def _row_line(row: Outbox) -> str:
     state = (
         "dead letter" if row.dead_at else "held" if row.held else "done" if row.finished_at else
-        "at work" if row.lease else "trying again" if row.message else "waiting"
+        "at work" if row.lease else "waiting" if not row.message or row.message.startswith(WAITS) else "trying again"
     )  # fmt: skip
     where = f" {row.destination}" if row.destination else ""
     seconds = "" if row.seconds is None else f" in {row.seconds:.1f} s"

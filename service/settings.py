@@ -3,15 +3,15 @@
 Every key can be set as ``DENTGATE_<SECTION>__<KEY>``, which wins over the file. Unknown keys are errors.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -19,55 +19,44 @@ from pydantic import (
     model_validator,
 )
 
+from service.destination_settings import DestinationSettings, Section
+from service.domain.codes import EXAMINATIONS, Code, code_from
 from service.domain.errors import ConfigurationError
+
+__all__ = ["PREFIX", "DestinationSettings", "Settings", "load_settings"]
 
 AeTitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
 ]
-ResultKind = Literal[
-    "sr",
-    "sr-text",
-    "seg",
-    "seg-plane",
-    "seg-labelmap",
-    "presentation-state",
-    "secondary-capture",
-    "pdf",
-    "key-objects",
-    "report",
-    "oru",
-]
-Viewer = Literal["any", "ohif", "weasis", "legacy"]
 PREFIX = "DENTGATE_"
 _YES_OR_NO = {"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"}  # what pydantic reads as bool
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """The record."""
 
     url: str = Field("sqlite:///dentgate.db", description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://...")
 
 
-class BrokerSettings(_Section):
+class BrokerSettings(Section):
     """Celery's broker, the doorbell."""
 
     url: str = Field("embedded", description="`embedded` starts a private server, or redis://host:port/db")
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """Where instances and results are kept."""
 
     url: str = Field("file:///var/lib/dentgate", description="file:///folder, or s3://bucket/prefix (extra `s3`)")
     reserve_mb: int = Field(
         512, ge=0, description="refuse new instances (A700H, HTTP 507) when less than this many MB is free"
     )
+    keep_days: float = Field(
+        0.0, ge=0, description="received images are removed so many days after all results are delivered; 0: never"
+    )
 
 
-class ListenerSettings(_Section):
+class ListenerSettings(Section):
     """The DICOM application entity."""
 
     ae_title: AeTitle = Field("DENTGATE", description="our AE title")
@@ -80,12 +69,15 @@ class ListenerSettings(_Section):
     accept_any_calling_ae: bool = Field(default=True, description="false: only the `[[source]]` entries")
     check_called_ae: bool = Field(default=False, description="true: refuse associations that call another AE title")
     max_associations: int = Field(64, ge=1, description="more are rejected as transient, the sender tries again")
+    max_waiting_studies: int = Field(
+        0, ge=0, description="new studies are refused (A702H, HTTP 429) while so many wait for analysis; 0: any number"
+    )
     max_pdu: int = Field(131072, ge=4096, le=1048576, description="maximum PDU length we receive, bytes")
     network_timeout: float = Field(60.0, gt=0, description="an association silent for this many seconds is aborted")
     max_object_mb: int = Field(2048, ge=1, description="a larger object is refused with A700H")
 
 
-class WebSettings(_Section):
+class WebSettings(Section):
     """The pages and the API."""
 
     host: str = Field("127.0.0.1", description="address of the pages and the API")
@@ -93,7 +85,7 @@ class WebSettings(_Section):
     max_upload_mb: int = Field(256, ge=1, description="a larger upload is refused with HTTP 413")
 
 
-class AnalysisSettings(_Section):
+class AnalysisSettings(Section):
     """Where and which models run."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
@@ -106,6 +98,15 @@ class AnalysisSettings(_Section):
     )
     soft_limit_seconds: int = Field(240, ge=10, description="a stage that takes longer is stopped and tried again")
     lease_seconds: int = Field(45, ge=5, description="a stage whose worker died is taken up again after this time")
+    stop_seconds: float = Field(
+        8.0, gt=0, description="after SIGTERM a worker may finish for so long; what it still holds is given back"
+    )
+    recycle_after_tasks: int = Field(
+        1000, ge=0, description="a worker process is replaced after so many tasks; 0: never"
+    )
+    recycle_above_mb: int = Field(
+        0, ge=0, description="... or after a task that left it with more memory (resident, MB) than this; 0: never"
+    )
     max_attempts: int = Field(
         100, ge=1, description="a delivery that failed this often (for about a day) goes to the dead letters"
     )
@@ -124,7 +125,37 @@ class AnalysisSettings(_Section):
         return allowed if isinstance(allowed, bool) else name in allowed
 
 
-class SourceSettings(_Section):
+class ReportSettings(Section):
+    """What reports say of the examination."""
+
+    codes: dict[str, str] = Field(
+        {},
+        description="codes of your own for reports of panoramic, bitewing, periapical, cephalometric, photo, fracture, "
+        'spine, other: `{ panoramic = "LN 24828-6 Panoramic" }`; LN, SCT, CDT or a URI',
+    )
+
+    @field_validator("codes", mode="before")
+    @classmethod
+    def _from_the_environment(cls, value: object) -> object:
+        """A table as a variable of the environment: JSON."""
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("codes")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := set(value) - set(EXAMINATIONS):
+            message = f"no kind of examination: {', '.join(sorted(unknown))}; there are {', '.join(EXAMINATIONS)}"
+            raise ValueError(message)
+        for text in value.values():
+            code_from(text)
+        return value
+
+    def by_kind(self) -> dict[str, Code]:
+        """Kind of examination -> code of its report."""
+        return {kind: code_from(text) for kind, text in self.codes.items()}
+
+
+class SourceSettings(Section):
     """A modality or PACS that may send."""
 
     ae_title: AeTitle = Field(description="AE title of a modality or PACS that may send")
@@ -138,22 +169,7 @@ class SourceSettings(_Section):
     silent_hours: float = Field(0.0, ge=0, description="alarm when it has sent nothing for so many hours; 0: never")
 
 
-class DestinationSettings(_Section):
-    """A peer that receives results."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="name shown in pages and logs")
-    url: str = Field(
-        description="dicom://AET@host:port, fhir+http(s)://host/base, mllp(s)://host:port or file:///folder"
-    )
-    results: tuple[ResultKind, ...] = Field(
-        (),
-        description="sr, sr-text, seg, seg-plane, seg-labelmap, presentation-state, secondary-capture, pdf, "
-        "key-objects, report, oru; empty: what suits the viewer, or else the kind of destination",
-    )
-    viewer: Viewer = Field("any", description="any, ohif, weasis or legacy: who reads there, which chooses the results")
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be configured."""
 
     database: DatabaseSettings = DatabaseSettings()
@@ -162,8 +178,24 @@ class Settings(_Section):
     listener: ListenerSettings = ListenerSettings()
     web: WebSettings = WebSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    report: ReportSettings = ReportSettings()
     source: tuple[SourceSettings, ...] = ()
     destination: tuple[DestinationSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _archives_may_call(self) -> Self:
+        known = None if self.listener.accept_any_calling_ae else {source.ae_title for source in self.source}
+        for entry in self.destination:
+            if not entry.commitment:
+                continue
+            called_ae = unquote(urlsplit(entry.url).username or "").strip()
+            if known is not None and called_ae not in known:
+                message = (
+                    f"destination {entry.name!r} reports on storage commitment to our listener, which lets it in only "
+                    f"with a [[source]] entry: add ae_title = {called_ae!r}"
+                )
+                raise ValueError(message)
+        return self
 
     def with_broker(self, url: str) -> Self:
         """The same settings with another broker."""

@@ -5,19 +5,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from sqlalchemy import select
 
 from service.bootstrap import Services
+from service.broker import Broker
 from service.db.studies import close_quiet_studies, record_instances, touch_studies
 from service.db.tables import Artifact, Job, Outbox
+from service.domain.errors import Transient
+from service.domain.finding import Algorithm
+from service.domain.job import Stage
 from service.listener.intake import Intake
 from service.settings import Settings, load_settings
+from tests.builders import ellipse
 from tests.gateway import free_port
 from workers.app import Context
+from workers.models import Verdict
 from workers.pipeline import run
+from workers.pixels import Image
+from workers.regions import Detection
 from workers.training.phantom import panoramic_phantom
 
 PANORAMIC = panoramic_phantom(31, rows=376, columns=720, missing=(18, 46)).pixels
+
+
+class Unserved(Broker):
+    """A broker that nobody serves, and that says so at once: Celery would try for two seconds at every bell."""
+
+    def ring(self, stage: Stage, outbox_id: int) -> None:
+        """No."""
+        message = f"nobody rings for {stage} {outbox_id}"
+        raise Transient(message)
+
+
+class OneTooth:
+    """A model that sees the same tooth, with a mask, in every image of its size; it needs no weights."""
+
+    name, looks_for = "one_tooth", ("tooth",)
+    algorithm = Algorithm("one_tooth", "1", "cd" * 32, "Test", research=False)
+
+    def judge(self, _header: Dataset) -> Verdict:
+        """Everything."""
+        return Verdict(accepted=True, reason="a test")
+
+    def load(self, _device: str) -> "OneTooth":
+        """Itself."""
+        return self
+
+    def analyze(self, _image: Image, _before: object = ()) -> tuple[Detection, ...]:
+        """An ellipse."""
+        return (Detection("tooth", 36, 0.9, (10, 10, 60, 80), ellipse((10, 10, 60, 80))),)
 
 
 @dataclass
@@ -67,6 +104,11 @@ class Bench:
         """The newest job."""
         with self.services.db.session() as session:
             return session.scalars(select(Job).order_by(Job.id.desc())).first() or pytest.fail("no job")
+
+    def jobs(self) -> list[Job]:
+        """All jobs."""
+        with self.services.db.session() as session:
+            return list(session.scalars(select(Job).order_by(Job.id)))
 
     def artifacts(self, kind: str) -> list[Artifact]:
         """Artifacts of a kind, of all jobs."""

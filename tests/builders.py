@@ -31,6 +31,7 @@ from pydicom.uid import (
 )
 
 from service.domain.finding import Algorithm, Analysis, Finding, Region
+from service.settings import DestinationSettings
 
 DX = str(DigitalXRayImageStorageForPresentation)
 IO = str(DigitalIntraOralXRayImageStorageForPresentation)
@@ -307,3 +308,8 @@ def _elliptical(box: tuple[int, int, int, int]) -> Region:
 def header_of(ds: Dataset) -> Dataset:
     """The data set without its pixels, as results see it."""
     return pydicom.dcmread(io.BytesIO(_saved(ds)), stop_before_pixels=True)
+
+
+def destination_of(url: str, **keys: Any) -> DestinationSettings:  # noqa: ANN401 - any key of the settings
+    """A ``[[destination]]`` of the settings with that URL."""
+    return DestinationSettings.model_validate({"name": "peer", "url": url, **keys})

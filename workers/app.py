@@ -48,7 +48,13 @@ def build_app(settings: Settings) -> Celery:
     """The Celery application for these settings; its limits are those of the settings."""
     hard = hard_limit_seconds(settings)
     app = celery_app(settings.broker.url, hard)
-    app.conf.update(task_soft_time_limit=settings.analysis.soft_limit_seconds, task_time_limit=hard)
+    analysis = settings.analysis
+    app.conf.update(
+        task_soft_time_limit=analysis.soft_limit_seconds,
+        task_time_limit=hard,
+        worker_max_tasks_per_child=analysis.recycle_after_tasks or None,
+        worker_max_memory_per_child=(analysis.recycle_above_mb << 10) or None,
+    )
     return app
 
 

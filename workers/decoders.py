@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -42,8 +43,9 @@ from service.domain.errors import Declined, Transient
 from workers import decoding_process
 from workers.decoding_process import receive, send
 
-#: Time limit of decoding one image: a constant and a share for its size. Half of it may be time of the processor.
-SECONDS, PIXELS_PER_SECOND = 20.0, 2e6
+#: Time limits of decoding one image, by the clock and of the processor: a constant, and a share for its size. A busy
+#: host is not the stream's fault; the slowest decoder takes some 0.2 s of the processor for a million pixels.
+SECONDS, CPU_SECONDS, PIXELS_PER_SECOND = 20.0, 1.0, 2e6
 
 #: Transfer syntax -> (decoder, why this one). An empty decoder: the bytes are the values.
 DECODERS: dict[UID, tuple[str, str]] = {
@@ -83,7 +85,7 @@ def decode(ds: Dataset) -> NDArray[Any]:
             return _plain(_child(os.getpid()).decode(_request(ds, syntax, plugin), ds.PixelData), ds, shifted=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of excess bytes; the values are what counts
-            array, _ = get_decoder(syntax).as_array(ds)
+            array, _ = get_decoder(syntax).as_array(ds, index=0)  # bytes beyond the one frame are no second one
     except DecoderEnded as error:
         message = f"the decoder cannot read the pixel stream ({syntax.name})"
         raise Declined(message) from error
@@ -117,7 +119,16 @@ class DecodingError(Exception):
 
 
 class DecoderEnded(Exception):  # noqa: N818 - what happened; whose fault it is must be found out
-    """The decoding process ended while it had the stream: killed from outside, or by the stream itself."""
+    """The decoding process ended while it had the stream: killed from outside, or by the stream itself.
+
+    Args:
+        late: it had used up its time of the processor, so it was the stream.
+    """
+
+    def __init__(self, *, late: bool) -> None:
+        """Keep it."""
+        super().__init__()
+        self.late = late
 
 
 class DecodingProcess:
@@ -138,12 +149,15 @@ class DecodingProcess:
             DecoderEnded: two processes ended, or used up their time of the processor, on this stream.
             Transient: the process could not be started, reports trouble of the host, or gave no answer in time.
         """
-        seconds = SECONDS + request["rows"] * request["columns"] / PIXELS_PER_SECOND
-        request = request | {"cpu_seconds": seconds / 2}  # less than it may take: a busy host is not the stream's fault
+        share = request["rows"] * request["columns"] / PIXELS_PER_SECOND
+        seconds = SECONDS + share
+        request = request | {"cpu_seconds": CPU_SECONDS + share}
         with self._lock:
             try:
                 header, body = self._ask(request, data, seconds)
-            except DecoderEnded:
+            except DecoderEnded as ended:
+                if ended.late:
+                    raise
                 header, body = self._ask(request, data, seconds)
             if "trouble" in header:
                 self._end()  # what it failed to import stays missing in it
@@ -167,11 +181,13 @@ class DecodingProcess:
             send(cast("BinaryIO", process.stdin), request, data)
             return receive(cast("BinaryIO", process.stdout))
         except (OSError, EOFError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)  # it may still be ending by itself, and how it ended is what matters
             self._end()
             if stopped.is_set():
                 message = f"the decoder took more than {seconds:.0f} s"
                 raise Transient(message) from error
-            raise DecoderEnded from error
+            raise DecoderEnded(late=process.returncode == -signal.SIGXCPU) from error
         except (
             BaseException
         ):  # a time limit of the worker struck in the middle of a message: the pipe is of no more use

@@ -7,6 +7,7 @@ on it, and the encapsulated pixel data. Reply: type and shape of the array and i
 stream that cannot be decoded, or ``{"trouble": ...}`` for a decoder that cannot work. It ends when its input is closed.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -69,6 +70,8 @@ def _limit(kind: int, most: int) -> None:
 
 
 def _answer(replies: BinaryIO, request: dict[str, Any], data: bytes) -> None:
+    with contextlib.suppress(ImportError):  # told where it is missed
+        import pydicom.pixels.decoders.base  # noqa: F401, PLC0415 - takes longer than many a stream, and is not its fault
     # A stream that is decoded for ever ends the process (SIGXCPU); one that waits for the processor does not.
     _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + request.pop("cpu_seconds")))
     try:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.domain.errors import ConfigurationError
+from workers.memory import Frugal
 
 Batch = NDArray[np.float32]
+_IMAGES = 4  # dimensions of an output that is itself an image: batch, channels, rows, columns
 
 
 class Runner(Protocol):
@@ -41,8 +43,20 @@ class TorchRunner:
 
     def __call__(self, batch: Batch) -> Batch:
         """Run one batch."""
+        return self._run(batch, self._device)
+
+    def on_cpu(self, batch: Batch) -> Batch:
+        """Run one batch on the CPU, because the device has no room for it, and move the network back."""
+        torch.cuda.empty_cache()
+        self._net.to("cpu")
+        try:
+            return self._run(batch, torch.device("cpu"))
+        finally:
+            self._net.to(self._device)
+
+    def _run(self, batch: Batch, device: torch.device) -> Batch:
         with torch.inference_mode():
-            given = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device, memory_format=torch.channels_last)
+            given = torch.from_numpy(np.ascontiguousarray(batch)).to(device, memory_format=torch.channels_last)
             output: Batch = self._net(given).float().cpu().numpy()
         return output
 
@@ -61,12 +75,20 @@ class OpenVinoRunner:
             warnings.simplefilter("ignore", DeprecationWarning)  # it traces with torch.jit, which torch deprecates
             inputs = [openvino.PartialShape([-1, *shape])]
             model = openvino.convert_model(net.eval(), example_input=example, input=inputs)
+        self._channels_last = len(model.output().partial_shape) == _IMAGES
+        if self._channels_last:  # as the plugin computes: spares it a transposition of the whole output
+            steps = openvino.preprocess.PrePostProcessor(model)
+            steps.output().model().set_layout(openvino.Layout("NCHW"))
+            steps.output().tensor().set_layout(openvino.Layout("NHWC"))
+            model = steps.build()
         hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled: Any = _core().compile_model(model, "CPU", hints)
+        self._request: Any = _core().compile_model(model, "CPU", hints).create_infer_request()
 
     def __call__(self, batch: Batch) -> Batch:
         """Run one batch."""
-        return np.array(self._compiled(np.ascontiguousarray(batch))[0])  # a copy: OpenVINO uses its buffer again
+        # the request keeps its buffer and uses it again: what is given away is a copy
+        output = np.array(self._request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)[0])
+        return output.transpose(0, 3, 1, 2) if self._channels_last else output
 
 
 @functools.cache
@@ -115,5 +137,6 @@ def open_network(net: nn.Module, shape: tuple[int, int, int], device: str, engin
     chosen = torch_device(device)
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" or (engine == "auto" and chosen.type == "cpu" and installed):
-        return OpenVinoRunner(net, shape)
-    return TorchRunner(net, chosen)
+        return Frugal(OpenVinoRunner(net, shape))
+    runner = TorchRunner(net, chosen)
+    return Frugal(runner, runner.on_cpu if chosen.type == "cuda" else None)

@@ -9,24 +9,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from service.db import jobs, outbox
 from service.db.jobs import StageEnd, Work
 from service.db.outbox import Claim
-from service.domain.errors import ConfigurationError, Declined, DentgateError, Held, Permanent, Refused, Transient
+from service.domain.errors import (
+    ConfigurationError,
+    Declined,
+    DentgateError,
+    Held,
+    Permanent,
+    Refused,
+    Transient,
+    Waiting,
+)
 from service.domain.job import Outcome, Stage
 from workers.app import Context, hard_limit_seconds
-from workers.stages import analyze, deliver, report
+from workers.memory import is_out_of_memory
+from workers.stages import analyze, commit, deliver, report
 
 _LOG = logging.getLogger(__name__)
+MEMORY_LIMIT, MEMORY_SECONDS = 4, 30.0  # attempts, and seconds in which neighbours may finish, more each time
 UNEXPECTED_LIMIT = 3  # an error nobody foresaw is tried this often, then it is a dead letter
+
+_NO_MEMORY = (
+    "out of memory, with the smallest batch too; let fewer workers run on this machine (--concurrency), or give it more"
+)
 
 #: Stage -> function. Adding one is one line.
 STAGES: dict[Stage, Callable[[Context, Claim, Work], StageEnd]] = {
     Stage.ANALYZE: analyze,
     Stage.REPORT: report,
     Stage.DELIVER: deliver,
+    Stage.COMMIT: commit,
 }
 
 
@@ -64,15 +80,19 @@ def _do(context: Context, taken: Claim) -> StageEnd:
 def _failed(context: Context, taken: Claim, error: Exception) -> None:
     """Turn an error into what becomes of the row; the database being away leaves it to the lease."""
     db = context.services.db
-    verb = "is held" if isinstance(error, Held) else "failed"
+    verb = "waits" if isinstance(error, Waiting) else "is held" if isinstance(error, Held) else "failed"
     _LOG.warning("%s %s of job %d %s: %s", taken.stage, taken.destination, taken.job_id, verb, _words(error))
     try:
         match error:
+            case Waiting():
+                outbox.postpone(db, taken, str(error), error.retry_after)
             case Held():
                 outbox.hold(db, taken, str(error))
             case Permanent() | ConfigurationError():
                 outbox.bury(db, taken, str(error))
-            case Transient() | Refused() | OSError() | OperationalError():
+            case _ if is_out_of_memory(error):
+                _postpone(context, taken, _NO_MEMORY, MEMORY_LIMIT, MEMORY_SECONDS * taken.attempt)
+            case Transient() | Refused() | OSError() | OperationalError() | InterfaceError() | InternalError():
                 delay = getattr(error, "retry_after", None)
                 _postpone(context, taken, _words(error), context.services.settings.analysis.max_attempts, delay)
             case _:

@@ -118,6 +118,7 @@ def _read(file: BinaryIO, *, header_only: bool = False) -> Dataset:
             ds = pydicom.dcmread(file, stop_before_pixels=header_only)
             for keyword in (*_READ, *_TOLD):
                 _parse(ds, keyword)
+            _settle_identity(ds)
             return ds
     except (Declined, *_PASSING):
         raise
@@ -140,6 +141,15 @@ def _parse(ds: Dataset, keyword: str) -> None:
     except Exception as error:  # an unknown VR, a length that does not fit, bytes that are no number
         message = f"its header cannot be read ({keyword})"
         raise Declined(message) from error
+
+
+def _settle_identity(ds: Dataset) -> None:
+    """Several orders are none that could be named; several patients are a danger. Raises Declined."""
+    if isinstance(ds.get("PatientID"), pydicom.multival.MultiValue):
+        message = "its PatientID holds several values, so nobody can tell whose image it is"
+        raise Declined(message)
+    if isinstance(ds.get("AccessionNumber"), pydicom.multival.MultiValue):
+        ds.AccessionNumber = ""
 
 
 #: What the results tell of the image and its patient: nobody may find out after the analysis that it is unreadable.
@@ -204,6 +214,9 @@ def _obstacles(ds: Dataset) -> Iterator[str]:
         yield "it has several frames"
     if numbers["BitsAllocated"] not in {8, 16} or numbers["BitsStored"] > numbers["BitsAllocated"]:
         yield f"unknown bit depth: {numbers['BitsStored']} bits stored in {numbers['BitsAllocated']}"
+    high_bit = ds.get("HighBit")
+    if high_bit is not None and not (isinstance(high_bit, int) and high_bit < numbers["BitsAllocated"]):
+        yield f"HighBit is {high_bit} of {numbers['BitsAllocated']} bits"
     if ds.get("PixelRepresentation") not in {0, 1}:
         yield "PixelRepresentation is missing"
     if (ds.get("SamplesPerPixel"), str(ds.get("PhotometricInterpretation"))) not in _KNOWN:
@@ -248,7 +261,8 @@ def _grey(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float32], t
     low, high = int(stored.min()), int(stored.max())
     values = np.arange(low, high + 1)
     padding = _padding(values, header)
-    counts = np.bincount((stored - stored.dtype.type(low)).ravel(), minlength=values.size)
+    steps = stored.astype(np.int32) - low  # wider: signed values of full range differ by more than their type holds
+    counts = np.bincount(steps.ravel(), minlength=values.size)
     counts[padding] = 0
     table, notes = _displayed(values, counts, header)
     inverted = header.PhotometricInterpretation == "MONOCHROME1"
@@ -258,7 +272,7 @@ def _grey(stored: NDArray[Any], header: Dataset) -> tuple[NDArray[np.float32], t
     if shape in {"INVERSE", "IDENTITY"} and (shape == "INVERSE") != inverted:
         notes = (*notes, NOTE_SHAPE)
     table[padding] = 0
-    return table.astype(np.float32)[stored.astype(np.int32) - low], notes
+    return table.astype(np.float32)[steps], notes
 
 
 def _padding(values: NDArray[Any], header: Dataset) -> NDArray[np.bool_]:

@@ -1,32 +1,41 @@
-"""The three stages: images -> findings, findings -> results, results -> a destination."""
+"""The stages: images -> findings, findings -> results, results -> a destination, which may be asked to keep them."""
 
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
 
 from service import clock
+from service.db import sent
 from service.db.jobs import StageEnd, StoredArtifact, StoredInstance, Work
 from service.db.outbox import Claim
+from service.db.sent import Delivered
 from service.domain.codes import TOOTH_CONDITIONS
 from service.domain.errors import Declined, Held, Permanent
 from service.domain.finding import Algorithm, Analysis
 from service.domain.job import Outcome
 from service.domain.result import Delivery, Result
+from service.domain.sent import ObjectAnswer
+from service.export import Destination
+from service.export.commitment import Pursuit
+from service.export.store_scu import StoreScu
 from service.results import WRITERS
 from service.results.subject import Source, Subject
 from service.storage import get, put
+from service.storage.integrity import is_intact
 from workers import pixels
 from workers.app import Context
 from workers.models import LoadedModel, Model, gate
 from workers.models.choose import Choice, choose, refusals, to_json
 from workers.pixels import Image
 from workers.regions import Detection, finding_of
+from workers.reviewed import REJECTION, allowed_kinds, review_of
 
 _LOG = logging.getLogger(__name__)
+_SEND_AGAIN = "have the sender send the study again, then try again"
 ANALYSIS, PREVIEW, CHOICES, REPORTED = "analysis", "preview", "choices", "reported"
 
 
@@ -59,12 +68,18 @@ def report(context: Context, _taken: Claim, work: Work) -> StageEnd:
     """Write every kind of result from the analyses.
 
     Research models that the site has not allowed by name are left out, unless that leaves nothing: then the results
-    are written, shown in the pages, and held back from every destination.
+    are written, shown in the pages, and held back from every destination. Of a job that a person's signature brought
+    about, everything that they signed is written, and nothing else.
     """
     analyses = _analyses(context, work)
-    allowed = [analysis for analysis in analyses if _is_allowed(context, analysis.algorithm)] or analyses
-    subject = _subject(context, work, allowed)
     wanted = context.services.wanted_results()
+    review = review_of(context, work, analyses)
+    if review is None:
+        allowed = [analysis for analysis in analyses if _is_allowed(context, analysis.algorithm)] or analyses
+        subject = _subject(context, work, allowed)
+    else:
+        allowed, wanted = list(review.analyses), review.kinds(wanted)
+        subject = review.sign(context, work, _subject(context, work, allowed))
     results = [result for kind, write in WRITERS.items() if kind in wanted for result in write(subject)]
     names = sorted({analysis.algorithm.name for analysis in allowed})
     results.append(Result(REPORTED, "", "application/json", json.dumps(names).encode()))
@@ -73,6 +88,25 @@ def report(context: Context, _taken: Claim, work: Work) -> StageEnd:
 
 def deliver(context: Context, taken: Claim, work: Work) -> StageEnd:
     """Send what one destination takes."""
+    destination, kinds = context.services.destination(taken.destination)
+    review = allowed_kinds(context, taken, work, kinds, destination.takes)
+    if not review.takes_back:
+        _hold_research(context, work)
+    results = work.of_kind(*review.kinds)
+    known = sent.objects(context.services.db, Delivered(taken.job_id, taken.destination))
+    there = {(each.answer.sop_instance_uid, each.sha256) for each in known if each.answer.stored}
+    missing = [result for result in results if (result.name, result.sha256) not in there]
+    answer = _send(context, taken, work, destination, missing) if missing or not review.note else ""
+    if review.waits:
+        raise Held(review.note)
+    before = len(results) - len(missing)
+    parts = (answer, review.note, f"{before} stored by an earlier attempt" if before else "")
+    answer = "; ".join(part for part in parts if part)
+    return StageEnd(message=answer, commit=isinstance(destination, StoreScu) and destination.commitment)
+
+
+def _hold_research(context: Context, work: Work) -> None:
+    """Raises Held where a model made the results that the site has not allowed."""
     told = {name for stored in work.of_kind(REPORTED) for name in json.loads(_checked(context, stored))}
     for algorithm in (analysis.algorithm for analysis in _analyses(context, work)):
         if algorithm.name in (told or {algorithm.name}) and not _is_allowed(context, algorithm):
@@ -81,13 +115,36 @@ def deliver(context: Context, taken: Claim, work: Work) -> StageEnd:
                 "(or to a list with its name) to deliver its results"
             )
             raise Held(message)
+
+
+def commit(context: Context, taken: Claim, work: Work) -> StageEnd:
+    """Ask an archive whether it keeps what was delivered; see ``service.export.commitment``."""
     destination, kinds = context.services.destination(taken.destination)
-    results = [
-        Result(stored.kind, stored.name, stored.media_type, _checked(context, stored))
-        for stored in work.of_kind(*kinds)
-    ]
-    answer = destination.deliver(Delivery(work.study_instance_uid, work.revision, results, taken.attempt))
-    return StageEnd(message=answer)
+    if not isinstance(destination, StoreScu) or not destination.commitment:
+        return StageEnd(message="storage commitment is switched off")
+
+    def send_again(uids: Collection[str]) -> None:
+        _send(
+            context, taken, work, destination, [each for each in work.of_kind(*kinds, REJECTION) if each.name in uids]
+        )
+
+    what = Delivered(taken.job_id, taken.destination)
+    line = Pursuit(context.services.db, what, destination, send_again).step(taken.attempt)
+    return StageEnd(message=f"{destination.peer}: {line}")
+
+
+def _send(
+    context: Context, taken: Claim, work: Work, destination: Destination, stored: Sequence[StoredArtifact]
+) -> str:
+    """Deliver some results, and keep what was said to each also where the delivery failed."""
+    results = [Result(each.kind, each.name, each.media_type, _checked(context, each)) for each in stored]
+    answers = list[ObjectAnswer]()
+    delivery = Delivery(work.study_instance_uid, work.revision, results, taken.attempt, answers.append)
+    try:
+        return destination.deliver(delivery)
+    finally:
+        digests = {each.name: each.sha256 for each in stored}
+        sent.note(context.services.db, Delivered(taken.job_id, taken.destination), answers, digests)
 
 
 def _is_allowed(context: Context, algorithm: Algorithm) -> bool:
@@ -104,7 +161,10 @@ class _Reading:
 
     def artifacts(self) -> list[StoredArtifact]:
         """Analyses, preview and choices. Raises Declined for a file whose pixels cannot be read."""
-        with _instance(self._context, self._instance.storage_key) as file:
+        with _instance(self._context, self._instance) as file:
+            if not is_intact(file, self._instance.sha256):
+                message = f"an image was altered in storage: {self._instance.storage_key}; {_SEND_AGAIN}"
+                raise Permanent(message)
             header = pixels.read_header(file)
             judged = choose(header, self._context.models)
             self._choices = [choice for _, choice in judged]
@@ -220,11 +280,15 @@ def _look(
     return seen, notes
 
 
-def _instance(context: Context, key: str) -> BinaryIO:
+def _instance(context: Context, instance: StoredInstance) -> BinaryIO:
+    """Raises Permanent for a file that vanished, Held for one that was removed after its time (storage.keep_days)."""
+    if not instance.storage_key:
+        message = f"an earlier image of this study was removed after storage.keep_days; {_SEND_AGAIN}"
+        raise Held(message)
     try:
-        return context.services.storage.open(key)
+        return context.services.storage.open(instance.storage_key)
     except FileNotFoundError:
-        message = f"an instance has vanished from storage: {key}"
+        message = f"an image has vanished from storage: {instance.storage_key}; {_SEND_AGAIN}"
         raise Permanent(message) from None
 
 
@@ -254,13 +318,14 @@ def _analyses(context: Context, work: Work) -> list[Analysis]:
 
 
 def _subject(context: Context, work: Work, analyses: Sequence[Analysis]) -> Subject:
-    keys = {instance.sop_instance_uid: instance.storage_key for instance in work.instances}
+    instances = {instance.sop_instance_uid: instance for instance in work.instances}
     shown = {analysis.sop_instance_uid for analysis in analyses}  # a study may hold hundreds of images nobody reads
     previews = (stored for stored in work.of_kind(PREVIEW) if stored.name in shown)
     pictures = {stored.name: _checked(context, stored) for stored in previews}
     sources = []
     for analysis in analyses:
         uid = analysis.sop_instance_uid
-        with _instance(context, keys[uid]) as file:
+        with _instance(context, instances[uid]) as file:
             sources.append(Source(pixels.read_header(file), analysis, pictures.get(uid, b"")))
-    return Subject(work.study_instance_uid, work.revision, sources)
+    report_codes = context.services.settings.report.by_kind()
+    return Subject(work.study_instance_uid, work.revision, sources, report_codes)

@@ -8,13 +8,16 @@ from service.domain.job import Stage
 from service.settings import Settings
 from workers.app import build_app, context_once
 from workers.pipeline import run
+from workers.pool import PoolKeeper
 
 
 def worker_app(settings: Settings) -> Celery:
     """The Celery application of a worker, with one task for each stage."""
     signals.setup_logging.connect(_keep_logging, weak=False)
     app = build_app(settings)
-    context = context_once(settings, holder_name())  # named after the parent of the pool: its death ends the leases
+    holder = holder_name()  # named after the parent of the pool: its death ends the leases
+    PoolKeeper(settings, holder).watch()
+    context = context_once(settings, holder)
 
     def do_stage(outbox_id: int) -> None:
         run(context(), outbox_id)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from service.domain.errors import ConfigurationError, Transient
 
 BUSY_SECONDS = 30.0
+_LOCK_MS, _IDLE_MS = 20_000, 60_000
 #: A peer that vanished without a word is noticed within a minute, not after TCP's own quarter of an hour.
 _PSYCOPG = {
     "connect_timeout": 10,
@@ -80,7 +81,7 @@ def _engine(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(url, parsed.database)
-        return create_engine(
+        engine = create_engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,
@@ -88,9 +89,11 @@ def _engine(url: str) -> Engine:
             max_overflow=20,
             connect_args=_PSYCOPG,
         )
+        event.listen(engine, "connect", _prepare_postgresql)
     except (ArgumentError, ImportError) as error:
         message = f"database.url: {error}; use sqlite:///FILE or postgresql+psycopg://user:password@host/name"
         raise ConfigurationError(message) from None
+    return engine
 
 
 def _sqlite(url: str, database: str | None) -> Engine:
@@ -106,6 +109,14 @@ def _sqlite(url: str, database: str | None) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:  # noqa: ANN401 - psycopg's, which SQLAlchemy wraps
+    """Nobody waits for a lock for ever, and a machine that vanished within a transaction loses its locks."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {_LOCK_MS}")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_MS}")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

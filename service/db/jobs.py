@@ -12,7 +12,7 @@ from service.db.engine import Database
 from service.db.outbox import Claim, Due
 from service.db.tables import Artifact, Instance, Job, Outbox, Study
 from service.domain.errors import Transient
-from service.domain.job import NEXT, Outcome, Stage, State, advance
+from service.domain.job import BY_DESTINATION, NEXT, Outcome, Stage, State, advance
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,9 @@ class StoredInstance:
     sop_instance_uid: str
     sop_class_uid: str
     modality: str
+    #: empty: removed, because all results of its study had been delivered (storage.keep_days)
     storage_key: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ class StageEnd:
         artifacts: what it made.
         reason: for the reader: why it was declined, what could not be analyzed.
         message: what is noted on the outbox row, for example what the peer answered.
+        commit: of a delivery: the archive is to be asked whether it keeps what it got.
     """
 
     outcome: Outcome = Outcome.DONE
     artifacts: Sequence[StoredArtifact] = field(default_factory=tuple)
     reason: str = ""
     message: str = ""
+    commit: bool = False
 
 
 def load_work(db: Database, job_id: int) -> Work:
@@ -91,7 +95,7 @@ def load_work(db: Database, job_id: int) -> Work:
             study_instance_uid=study.study_instance_uid,
             revision=job.revision,
             instances=tuple(
-                StoredInstance(row.sop_instance_uid, row.sop_class_uid, row.modality, row.storage_key)
+                StoredInstance(row.sop_instance_uid, row.sop_class_uid, row.modality, row.storage_key, row.sha256)
                 for row in instances
             ),
             artifacts=tuple(_stored(row) for row in job.artifacts),
@@ -127,10 +131,11 @@ def complete(db: Database, taken: Claim, end: StageEnd, destinations: Sequence[s
                 session.add(Artifact(job_id=job.id, created_at=now, **_columns(artifact)))
         job.updated_at = now
         job.reason = end.reason or job.reason
-        if taken.stage is Stage.DELIVER and _deliveries_left(session, job.id):
-            return []
-        job.state = advance(State(job.state), taken.stage, end.outcome)
-        rows = _next_rows(job, destinations)
+        rows = [_commitment_row(session, taken)] if end.commit else []
+        session.flush()
+        if taken.stage not in BY_DESTINATION or not _deliveries_left(session, job.id):
+            job.state = advance(State(job.state), taken.stage, end.outcome)
+            rows += _next_rows(job, destinations)
         session.add_all(rows)
         session.flush()
         return [Due(row.id, Stage(row.stage)) for row in rows]
@@ -152,9 +157,24 @@ def _next_rows(job: Job, destinations: Sequence[str]) -> list[Outbox]:
     ]
 
 
+def _commitment_row(session: Session, taken: Claim) -> Outbox:
+    """The row of a commitment; that of an earlier delivery of the same job begins anew."""
+    now = clock.now()
+    key = {"job_id": taken.job_id, "stage": Stage.COMMIT, "destination": taken.destination}
+    row = session.scalars(select(Outbox).filter_by(**key).with_for_update()).one_or_none()
+    if row is None:
+        row = Outbox(**key)
+        session.add(row)
+    row.attempts = row.lost = row.orphaned = 0
+    row.not_before = row.rung_at = now
+    row.lease, row.lease_until, row.finished_at, row.dead_at, row.held = "", None, None, None, False
+    row.message, row.seconds = "", None
+    return row
+
+
 def _deliveries_left(session: Session, job_id: int) -> int:
     left = select(func.count()).where(
-        Outbox.job_id == job_id, Outbox.stage == Stage.DELIVER, Outbox.finished_at.is_(None)
+        Outbox.job_id == job_id, Outbox.stage.in_(BY_DESTINATION), Outbox.finished_at.is_(None)
     )
     return session.scalars(left).one()
 

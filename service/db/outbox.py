@@ -19,6 +19,7 @@ from service.db.engine import Database
 from service.db.tables import Outbox
 from service.domain.job import Stage
 
+SKEW = timedelta(seconds=5)  # clocks of the machines of one installation may differ by so much
 RING_AGAIN_SECONDS = 20.0  # a bell that nobody answered is rung again after this time
 LOST_LIMIT = 2  # a task that made two workers vanish is not tried a third time
 ORPHANED_LIMIT = 5  # nor one that was at work each time when the whole machine or process group went down
@@ -56,7 +57,9 @@ def ring_due(db: Database, stage: Stage, most: int = AT_ONCE) -> list[Due]:
     """
     now = clock.now()
     again = now - timedelta(seconds=RING_AGAIN_SECONDS)
-    due = and_(Outbox.stage == stage, _free(now), or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again))
+    # a bell of the future was rung before the clock was set back: it says nothing
+    unheard = or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again, Outbox.rung_at > now + SKEW)
+    due = and_(Outbox.stage == stage, _free(now), unheard)
     with db.session() as session:
         ids = session.scalars(select(Outbox.id).where(due).order_by(Outbox.id).limit(most)).all()
     if not ids:
@@ -90,9 +93,7 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
             return None
         taken = Claim(outbox_id, row.job_id, Stage(row.stage), row.destination, row.attempts, lease, now)
         if row.lost >= LOST_LIMIT or row.orphaned >= ORPHANED_LIMIT:
-            times = row.lost + row.orphaned
-            message = f"the worker vanished {times} times during this stage (killed, out of memory or time limit)"
-            _end(session, taken, dead_at=now, message=message)
+            _end(session, taken, dead_at=now, message=_vanished(row.lost + row.orphaned))
             return None
         return taken
 
@@ -161,6 +162,38 @@ def release_orphans(db: Database) -> int:
         )
 
 
+def worker_lost(db: Database, outbox_id: int, holder: str, why: str) -> bool:
+    """Give back at once what a process of a pool held that was killed, or bury what made too many of them vanish.
+
+    Args:
+        db: the record.
+        outbox_id: what it worked on.
+        holder: the parent of the pool; a lease that is not of this pool is left alone.
+        why: in words, for the row.
+
+    Returns:
+        True if the row was given back or buried.
+    """
+    theirs = and_(Outbox.id == outbox_id, Outbox.finished_at.is_(None), _of(holder))
+    with db.begin() as session:
+        lost = session.scalars(
+            update(Outbox).where(theirs).values(lost=Outbox.lost + 1, message=why, **_RELEASED).returning(Outbox.lost)
+        ).one_or_none()
+        if lost is None:
+            return False
+        if lost >= LOST_LIMIT:
+            buried = {"dead_at": clock.now(), "message": _vanished(lost)}
+            session.execute(update(Outbox).where(Outbox.id == outbox_id).values(**buried))
+        return True
+
+
+def give_back(db: Database, holder: str) -> int:
+    """Give back everything that a worker holds which stops now, uncounted: nothing failed; the number of rows."""
+    statement = update(Outbox).where(_of(holder), Outbox.finished_at.is_(None))
+    with db.begin() as session:
+        return _rows(session, statement.values(attempts=Outbox.attempts - 1, **_RELEASED))
+
+
 def holder_name(pid: int | None = None) -> str:
     """Who holds a lease: machine, process and its start, whose death ends it (for a pool, the parent of the pool)."""
     process = os.getpid() if pid is None else pid
@@ -171,6 +204,14 @@ def backoff_seconds(attempt: int) -> float:
     """Delay after the given attempt (1 for the first): doubling, capped, with half of it as jitter."""
     longest = min(FIRST_DELAY_SECONDS * 2.0 ** min(attempt - 1, 20), LONGEST_DELAY_SECONDS)
     return longest * (0.5 + clock.jitter() / 2)
+
+
+def _vanished(times: int) -> str:
+    return f"the worker vanished {times} times during this stage (killed, out of memory or time limit)"
+
+
+def _of(holder: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types do not combine
+    return Outbox.lease.startswith(f"{holder}/", autoescape=True)
 
 
 _RELEASED: dict[str, Any] = {"lease": "", "lease_until": None, "rung_at": None}

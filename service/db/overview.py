@@ -3,16 +3,18 @@
 What a study's state is called in words is decided in ``status``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import Session, selectinload
 
-from service.db.status import Condition, Status, StepView, Tone, job_status, plain_status
-from service.db.tables import Artifact, Instance, Job, Outbox, Study
-from service.domain.job import Stage, State
+from service.db.reviews import ReviewLine, review_lines
+from service.db.status import Condition, Status, StepView, Tone, job_status
+from service.db.tables import Artifact, Instance, Job, Outbox, SentObject, Study
+from service.db.waiting import why_open, why_row
+from service.domain.job import BY_DESTINATION, WAITS, Stage, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,29 @@ class ArtifactView:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectView:
+    """What a destination said to one object.
+
+    Attributes:
+        status: of the C-STORE (or the reason of STOW-RS), four hexadecimal digits.
+        stored: it has the object, perhaps with a warning.
+        commitment: of its storage: asked, committed or failed; empty = not asked.
+        reason: of a commitment that failed, four hexadecimal digits; else empty.
+    """
+
+    destination: str
+    kind: str
+    sop_instance_uid: str
+    status: str
+    stored: bool
+    comment: str
+    times_sent: int
+    sent_at: datetime
+    commitment: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """One revision of a study on its way."""
 
@@ -40,7 +65,9 @@ class JobView:
     updated_at: datetime
     stages: tuple[StepView, ...]
     deliveries: tuple[StepView, ...]
+    commitments: tuple[StepView, ...]
     artifacts: tuple[ArtifactView, ...]
+    objects: tuple[ObjectView, ...]
     status: Status
 
     def of_kind(self, kind: str) -> tuple[ArtifactView, ...]:
@@ -50,7 +77,8 @@ class JobView:
     @property
     def retryable(self) -> bool:
         """True when a person can have something done again."""
-        return any(step.condition in {Condition.DEAD, Condition.HELD} for step in (*self.stages, *self.deliveries))
+        steps = (*self.stages, *self.deliveries, *self.commitments)
+        return any(step.condition in {Condition.DEAD, Condition.HELD} for step in steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +115,7 @@ class StudyView:
     images: int
     conflicts: int
     status: Status
+    review: ReviewLine
     jobs: tuple[JobView, ...]
 
     @property
@@ -118,8 +147,9 @@ def list_studies(session: Session, limit: int, offset: int, now: datetime) -> tu
     rows = session.scalars(_with_jobs().order_by(Study.received_at.desc(), Study.id.desc()).limit(limit).offset(offset))
     studies = rows.unique().all()
     counts = _instance_counts(session, [study.id for study in studies])
+    reviews = review_lines(session, [study.id for study in studies])
     total = session.scalars(select(func.count(Study.id))).one()
-    return tuple(_study_view(study, *counts.get(study.id, (0, 0)), now) for study in studies), total
+    return tuple(_study_view(study, *counts.get(study.id, (0, 0)), reviews, now) for study in studies), total
 
 
 def find_study(session: Session, study_instance_uid: str, now: datetime) -> StudyView | None:
@@ -128,7 +158,7 @@ def find_study(session: Session, study_instance_uid: str, now: datetime) -> Stud
     if study is None:
         return None
     counts = _instance_counts(session, [study.id])
-    return _study_view(study, *counts.get(study.id, (0, 0)), now)
+    return _study_view(study, *counts.get(study.id, (0, 0)), review_lines(session, [study.id]), now)
 
 
 def list_instances(session: Session, study_instance_uid: str) -> tuple[InstanceView, ...]:
@@ -186,7 +216,7 @@ def _count_rows(session: Session, now: datetime) -> dict[tuple[str, Condition], 
         (Outbox.dead_at.is_not(None), Condition.DEAD.value),
         (Outbox.held, Condition.HELD.value),
         (and_(Outbox.lease != "", Outbox.lease_until > now), Condition.RUNNING.value),
-        (and_(Outbox.attempts > 0, Outbox.message != ""), Condition.RETRYING.value),
+        (and_(Outbox.attempts > 0, Outbox.message != "", ~Outbox.message.startswith(WAITS)), Condition.RETRYING.value),
         else_=Condition.WAITING.value,
     )
     live = select(Outbox.destination, condition.label("condition")).where(Outbox.finished_at.is_(None)).subquery()
@@ -197,7 +227,8 @@ def _count_rows(session: Session, now: datetime) -> dict[tuple[str, Condition], 
 
 def _with_jobs() -> Select[Study]:
     jobs = selectinload(Study.jobs)
-    return select(Study).options(jobs.selectinload(Job.outbox), jobs.selectinload(Job.artifacts))
+    parts = (Job.outbox, Job.artifacts, Job.sent_objects)
+    return select(Study).options(*(jobs.selectinload(part) for part in parts))
 
 
 def _instance_counts(session: Session, study_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
@@ -214,7 +245,9 @@ def _instance_counts(session: Session, study_ids: Sequence[int]) -> dict[int, tu
     return counts
 
 
-def _study_view(study: Study, images: int, conflicts: int, now: datetime) -> StudyView:
+def _study_view(
+    study: Study, images: int, conflicts: int, reviews: Mapping[int, ReviewLine], now: datetime
+) -> StudyView:
     jobs = tuple(_job_view(job, now) for job in reversed(study.jobs))
     return StudyView(
         study_instance_uid=study.study_instance_uid,
@@ -230,19 +263,21 @@ def _study_view(study: Study, images: int, conflicts: int, now: datetime) -> Stu
         open=study.open,
         images=images,
         conflicts=conflicts,
-        status=_study_status(study, jobs),
+        status=_study_status(study, jobs, now),
+        review=reviews.get(study.id, ReviewLine()),
         jobs=jobs,
     )
 
 
-def _study_status(study: Study, jobs: Sequence[JobView]) -> Status:
+def _study_status(study: Study, jobs: Sequence[JobView], now: datetime) -> Status:
     """The newest job's status; trouble in an older revision is not hidden by a newer one."""
     for tone in (Tone.ATTENTION, Tone.HELD):
         trouble = next((job.status for job in jobs if job.status.tone is tone), None)
         if trouble is not None:
             return trouble
     if study.open or not jobs:
-        return plain_status(Tone.RECEIVING, "receiving more images" if jobs else "receiving")
+        short = "receiving more images" if jobs else "receiving"
+        return Status(Tone.RECEIVING, f"{short} {why_open(study, now)}", short)
     return jobs[0].status
 
 
@@ -255,9 +290,11 @@ def _job_view(job: Job, now: datetime) -> JobView:
         reason=job.reason,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        stages=tuple(step for step in steps if step.stage != Stage.DELIVER),
+        stages=tuple(step for step in steps if step.stage not in BY_DESTINATION),
         deliveries=tuple(step for step in steps if step.stage == Stage.DELIVER),
+        commitments=tuple(step for step in steps if step.stage == Stage.COMMIT),
         artifacts=tuple(_artifact_view(row) for row in job.artifacts),
+        objects=tuple(_object_view(row) for row in job.sent_objects),
         status=job_status(State(job.state), job.reason, steps),
     )
 
@@ -271,7 +308,8 @@ def _condition(row: Outbox, now: datetime) -> Condition:
         return Condition.HELD
     if row.lease and row.lease_until is not None and row.lease_until > now:
         return Condition.RUNNING
-    return Condition.RETRYING if row.attempts and row.message else Condition.WAITING
+    failed = row.attempts and row.message and not row.message.startswith(WAITS)
+    return Condition.RETRYING if failed else Condition.WAITING
 
 
 def _step_view(row: Outbox, now: datetime) -> StepView:
@@ -280,12 +318,27 @@ def _step_view(row: Outbox, now: datetime) -> StepView:
         destination=row.destination,
         condition=_condition(row, now),
         attempts=row.attempts,
-        message=row.message,
+        message=row.message or why_row(row, now),
         not_before=row.not_before,
         started_at=row.started_at,
         finished_at=row.finished_at,
         dead_at=row.dead_at,
         seconds=row.seconds,
+    )
+
+
+def _object_view(row: SentObject) -> ObjectView:
+    return ObjectView(
+        destination=row.destination,
+        kind=row.kind,
+        sop_instance_uid=row.sop_instance_uid,
+        status=f"{row.status:04X}",
+        stored=row.stored,
+        comment=row.comment,
+        times_sent=row.times_sent,
+        sent_at=row.sent_at,
+        commitment=row.commitment,
+        reason=f"{row.reason:04X}" if row.reason else "",
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
 from sqlalchemy.orm import Session
 
 from service.db.tables import Instance, Job, Outbox, Study
-from service.domain.job import NEXT, Stage, State
+from service.domain.job import BY_DESTINATION, NEXT, Stage, State
 
 _NAMED = 20  # of what is adrift, at most so many are named
 
@@ -44,6 +44,7 @@ class Account:
         reporting, reported: of the analyzed ones.
         stuck: of ``analyzing`` and ``reporting``, how many are dead letters.
         deliveries: by destination.
+        commitments: by destination: storage commitments given ("delivered"), dead and awaited.
         adrift: what is nowhere, in words, with Study Instance UIDs; empty = everything is accounted for.
     """
 
@@ -59,6 +60,7 @@ class Account:
     reported: int
     stuck: int
     deliveries: dict[str, Deliveries] = field(default_factory=dict)
+    commitments: dict[str, Deliveries] = field(default_factory=dict)
     adrift: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -77,6 +79,11 @@ class Account:
             f"{each.waiting} on their way"
             for name, each in self.deliveries.items()
         ]
+        text += [
+            f"kept by {name:<9} {each.all}: {each.delivered} committed, {each.dead} dead letters, "
+            f"{each.waiting} awaited"
+            for name, each in self.commitments.items()
+        ]
         return [*text, *(f"ADRIFT            {what}" for what in self.adrift)]
 
 
@@ -86,7 +93,7 @@ def reconcile(session: Session, since: datetime, until: datetime) -> Account:
     states = _states(session, since, until)
     born = _born(since, until)
     dead = select(func.count(func.distinct(Job.id))).join(Outbox).where(*born, Outbox.dead_at.is_not(None))
-    stuck = session.scalars(dead.where(Outbox.stage != Stage.DELIVER)).one()
+    stuck = session.scalars(dead.where(Outbox.stage.not_in(BY_DESTINATION))).one()
     analyzed = states[State.ANALYZED] + states[State.REPORTED] + states[State.DELIVERED]
     return Account(
         images=sum(images.values()),
@@ -100,7 +107,8 @@ def reconcile(session: Session, since: datetime, until: datetime) -> Account:
         reporting=states[State.ANALYZED],
         reported=states[State.REPORTED] + states[State.DELIVERED],
         stuck=stuck,
-        deliveries=_deliveries(session, since, until),
+        deliveries=_deliveries(session, since, until, Stage.DELIVER),
+        commitments=_deliveries(session, since, until, Stage.COMMIT),
         adrift=tuple(_adrift(session, since, until)),
     )
 
@@ -139,14 +147,14 @@ def _states(session: Session, since: datetime, until: datetime) -> dict[State, i
     return dict.fromkeys(State, 0) | {State(row[0]): row[1] for row in counted}
 
 
-def _deliveries(session: Session, since: datetime, until: datetime) -> dict[str, Deliveries]:
+def _deliveries(session: Session, since: datetime, until: datetime, stage: Stage) -> dict[str, Deliveries]:
     condition = case(
         (Outbox.finished_at.is_not(None), "delivered"),
         (Outbox.dead_at.is_not(None), "dead"),
         (Outbox.held, "held"),
         else_="waiting",
     )
-    born = (*_born(since, until), Outbox.stage == Stage.DELIVER, Outbox.destination != "")
+    born = (*_born(since, until), Outbox.stage == stage, Outbox.destination != "")
     rows = select(Outbox.destination, condition.label("condition")).join(Job).where(*born).subquery()
     columns = (rows.c.destination, rows.c.condition)
     counts = dict[str, dict[str, int]]()
@@ -160,7 +168,8 @@ def _adrift(session: Session, since: datetime, until: datetime) -> list[str]:
     live = and_(Outbox.job_id == Job.id, Outbox.finished_at.is_(None))
     found = []
     for state, stage in NEXT.items():
-        idle = (Job.state == state, ~exists().where(live, Outbox.stage == stage))
+        stages = BY_DESTINATION if stage in BY_DESTINATION else (stage,)
+        idle = (Job.state == state, ~exists().where(live, Outbox.stage.in_(stages)))
         found += _named(session, _jobs(since, until).where(*idle), f"{state}, but no {stage} is due")
     for state in set(State) - set(NEXT):
         over = _jobs(since, until).where(Job.state == state, exists().where(live))

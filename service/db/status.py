@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from service.domain.job import State
+from service.domain.job import Stage, State
 
 _SHORT = 80  # longest reason in a list, characters
 #: What is being done in a state that is not final.
@@ -20,12 +20,14 @@ _ACTIVITY = {
     State.REPORTED: ("reported", "waiting for delivery", "delivering"),
 }
 _RESEARCH_SETTING = "allow_research_models"
+_WAITS_FOR_REVIEW = "wait for review"
 #: part of a message -> short words for it; every other message is cut after its first clause
 _SHORT_WORDS = {
     _RESEARCH_SETTING: "research model not allowed",
     "born on another day": "the patient's birth date differs",
     "has another sex": "the patient's sex differs",
     "a dentist must decide": "a person has read the earlier report",
+    _WAITS_FOR_REVIEW: "newer findings wait for review",
 }
 _CODE_NAME = re.compile(r"(^|; )[a-z][a-z0-9]*(_[a-z0-9]+)+: ")
 
@@ -91,6 +93,8 @@ class StepView:
     @property
     def name(self) -> str:
         """The destination, or the stage."""
+        if self.stage == Stage.COMMIT:
+            return f"{self.destination}, storage commitment"
         return self.destination or self.stage
 
     @property
@@ -101,6 +105,8 @@ class StepView:
                 "an administrator must set analysis.allow_research_models = true and restart Dentgate, "
                 "then press Try again"
             )
+        if self.condition is Condition.HELD and _WAITS_FOR_REVIEW in self.message:
+            return "a person must review the newer findings and sign; what is held then goes on by itself"
         if self.condition is Condition.HELD:
             return "decide on what the last answer names, then press Try again"
         return "mend what the last answer names, then press Try again" if self.condition is Condition.DEAD else ""
@@ -128,7 +134,11 @@ def job_status(state: State, reason: str, steps: Sequence[StepView]) -> Status:
     done = _progress(state, steps)
     if failed := by_condition[Condition.RETRYING]:
         return _status(Tone.RETRYING, f"{done}, trying again", _full(failed), _names(failed))
-    return plain_status(Tone.WORKING, f"{done}, {busy if by_condition[Condition.RUNNING] else waiting}")
+    if any(step.stage == Stage.COMMIT for step in by_condition[Condition.WAITING]):
+        waiting = "waiting for storage commitment"
+    words = f"{done}, {busy if by_condition[Condition.RUNNING] else waiting}"
+    reasons = [step for step in by_condition[Condition.WAITING] if step.message]
+    return _status(Tone.WORKING, words, _full(reasons), "") if reasons else plain_status(Tone.WORKING, words)
 
 
 def in_words(reason: str) -> str:
@@ -148,7 +158,7 @@ def in_short(message: str) -> str:
 
 def _progress(state: State, steps: Sequence[StepView]) -> str:
     """What is done, counting the destinations as soon as one of several has everything."""
-    deliveries = [step for step in steps if step.destination]
+    deliveries = [step for step in steps if step.stage == Stage.DELIVER]
     arrived = sum(step.condition is Condition.DONE for step in deliveries)
     if state is State.REPORTED and arrived:
         return f"delivered to {arrived} of {len(deliveries)}"
@@ -156,7 +166,7 @@ def _progress(state: State, steps: Sequence[StepView]) -> str:
 
 
 def _status(tone: Tone, head: str, full: str, short: str) -> Status:
-    return Status(tone, f"{head}: {full}", f"{head}: {short}")
+    return Status(tone, f"{head}: {full}", f"{head}: {short}" if short else head)
 
 
 def _names(steps: Sequence[StepView]) -> str:

@@ -53,6 +53,16 @@ def _upsert(insert: Callable[..., Any]) -> Any:  # noqa: ANN401 - two dialects, 
 _UPSERT = {"postgresql": _upsert(postgresql_insert), "sqlite": _upsert(sqlite_insert)}
 _KNOWN = select(Instance.sha256).where(Instance.sop_instance_uid == bindparam("uid"))
 _INSERT = insert(Instance)
+#: an image that was removed after its time (storage.keep_days) is here again
+_BACK = (
+    update(Instance)
+    .where(
+        Instance.sop_instance_uid == bindparam("uid"),
+        Instance.sha256 == bindparam("digest"),
+        Instance.storage_key == "",
+    )
+    .values(storage_key=bindparam("at"))
+)
 _OPEN = (
     update(Study)
     .where(Study.id == bindparam("of"))
@@ -139,6 +149,9 @@ def _record(connection: Connection, received: ReceivedInstance, now: datetime) -
     study_id, revision = connection.execute(_UPSERT[connection.dialect.name], study | fresh).one()
     known = connection.execute(_KNOWN, {"uid": received.sop_instance_uid}).scalars().all()
     if received.sha256 in known:
+        connection.execute(
+            _BACK, {"uid": received.sop_instance_uid, "digest": received.sha256, "at": received.storage_key}
+        )
         return Recorded.SAME
     instance = {key: getattr(received, key) for key in _OF_INSTANCE}
     place = {"study_id": study_id, "received_at": now, "conflict": bool(known), "revision": None}

@@ -19,7 +19,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from service.domain.job import Stage, State
 
-UID = String(64)
 DIGEST = String(64)
 
 
@@ -38,6 +37,27 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Words(TypeDecorator[str]):
+    """Text from outside: what a database cannot keep (NUL, half a surrogate pair) must not keep a row from ending."""
+
+    impl: type[String] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Without it."""
+        return None if value is None else value.replace("\0", " ").encode("utf-8", "replace").decode()
+
+
+class Identifier(Words):
+    """The same of limited length."""
+
+    impl = String
+    cache_ok = True
+
+
+UID = Identifier(64)
 
 
 class Base(DeclarativeBase):
@@ -62,14 +82,14 @@ class Study(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
-    patient_id: Mapped[str] = mapped_column(Text, default="")
-    patient_id_issuer: Mapped[str] = mapped_column(Text, default="")
-    patient_name: Mapped[str] = mapped_column(Text, default="")
+    patient_id: Mapped[str] = mapped_column(Words, default="")
+    patient_id_issuer: Mapped[str] = mapped_column(Words, default="")
+    patient_name: Mapped[str] = mapped_column(Words, default="")
     patient_birth_date: Mapped[str] = mapped_column(String(16), default="")
     patient_sex: Mapped[str] = mapped_column(String(16), default="")
-    accession_number: Mapped[str] = mapped_column(Text, default="")
+    accession_number: Mapped[str] = mapped_column(Words, default="")
     study_date: Mapped[str] = mapped_column(String(32), default="")
-    description: Mapped[str] = mapped_column(Text, default="")
+    description: Mapped[str] = mapped_column(Words, default="")
     calling_ae: Mapped[str] = mapped_column(String(16), default="")
     received_at: Mapped[datetime]
     #: last sign of life: an instance, or the end of an association that brought one
@@ -97,7 +117,7 @@ class Instance(Base):
     sop_class_uid: Mapped[str] = mapped_column(UID)
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     modality: Mapped[str] = mapped_column(String(16), default="")
-    storage_key: Mapped[str] = mapped_column(Text)
+    storage_key: Mapped[str] = mapped_column(Words)
     sha256: Mapped[str] = mapped_column(DIGEST)
     size: Mapped[int] = mapped_column(BigInteger)
     calling_ae: Mapped[str] = mapped_column(String(16), default="")
@@ -118,13 +138,14 @@ class Job(Base):
     revision: Mapped[int]
     state: Mapped[str] = mapped_column(String(16), default=State.RECEIVED, index=True)
     #: why it was declined, or what the reader must know
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
     study: Mapped[Study] = relationship(back_populates="jobs")
     outbox: Mapped[list["Outbox"]] = relationship(order_by="Outbox.id", back_populates="job")
     artifacts: Mapped[list["Artifact"]] = relationship(order_by="Artifact.id")
+    sent_objects: Mapped[list["SentObject"]] = relationship(order_by="SentObject.id")
 
 
 class Outbox(Base):
@@ -154,7 +175,7 @@ class Outbox(Base):
     dead_at: Mapped[datetime | None]
     held: Mapped[bool] = mapped_column(default=False)
     #: the last error in the peer's own words, or what the destination answered
-    message: Mapped[str] = mapped_column(Text, default="")
+    message: Mapped[str] = mapped_column(Words, default="")
     seconds: Mapped[float | None]
 
     job: Mapped[Job] = relationship(back_populates="outbox")
@@ -171,9 +192,9 @@ class Artifact(Base):
     #: analysis, preview, or a result kind (sr, seg, report)
     kind: Mapped[str] = mapped_column(String(32))
     #: tells artifacts of one kind apart: SOP Instance UID of the image or of the result, identifier of the report
-    name: Mapped[str] = mapped_column(Text, default="")
+    name: Mapped[str] = mapped_column(Words, default="")
     media_type: Mapped[str] = mapped_column(String(64))
-    storage_key: Mapped[str] = mapped_column(Text)
+    storage_key: Mapped[str] = mapped_column(Words)
     sha256: Mapped[str] = mapped_column(DIGEST)
     created_at: Mapped[datetime]
 
@@ -193,14 +214,88 @@ class Commitment(Base):
     #: address it asked from
     host: Mapped[str] = mapped_column(String(255))
     #: JSON list of [SOP class UID, SOP instance UID]
-    instances: Mapped[str] = mapped_column(Text)
+    instances: Mapped[str] = mapped_column(Words)
     received_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(default=0)
     #: next attempt; moved before each one, so that two listeners never tell the same thing at the same time
     not_before: Mapped[datetime]
     answered_at: Mapped[datetime | None]
     given_up_at: Mapped[datetime | None]
-    message: Mapped[str] = mapped_column(Text, default="")
+    message: Mapped[str] = mapped_column(Words, default="")
+
+
+class SentObject(Base):
+    """What a destination said to an object of a job when it was sent, and whether it committed itself to keep it."""
+
+    __tablename__ = "sent_object"
+    __table_args__ = (UniqueConstraint("job_id", "destination", "sop_instance_uid"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(32))
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    sha256: Mapped[str] = mapped_column(DIGEST, default="")
+    #: of the C-STORE, or the reason or warning of STOW-RS
+    status: Mapped[int]
+    stored: Mapped[bool]
+    comment: Mapped[str] = mapped_column(Words, default="")
+    times_sent: Mapped[int] = mapped_column(default=0)
+    sent_at: Mapped[datetime]
+    #: how far the storage commitment is: asked, committed, failed; empty = not asked
+    commitment: Mapped[str] = mapped_column(String(16), default="")
+    #: Failure Reason of a failed one
+    reason: Mapped[int] = mapped_column(default=0)
+
+
+class CommitmentRequest(Base):
+    """A storage commitment that we asked a destination for (PS3.4 Annex J)."""
+
+    __tablename__ = "commitment_request"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(UID, unique=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    #: JSON list of SOP Instance UIDs
+    instances: Mapped[str] = mapped_column(Words)
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    #: nobody waits for it any more: a dead letter that was tried again began anew
+    given_up: Mapped[bool] = mapped_column(default=False)
+
+
+class Review(Base):
+    """What a person said of the findings of a study; rows are only ever added (service/domain/review.py)."""
+
+    __tablename__ = "review"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        UniqueConstraint("study_id", "request_key", name="uq_review_request_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    #: 1 for the first of the study
+    number: Mapped[int]
+    #: of the study, whose analyses the person saw
+    revision: Mapped[int]
+    #: chosen by the client, so that a request that is repeated is one; and the digest of what it said
+    request_key: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(DIGEST)
+    reviewer_name: Mapped[str] = mapped_column(Words)
+    reviewer_identifier: Mapped[str] = mapped_column(Words, default="")
+    organization: Mapped[str] = mapped_column(Words, default="")
+    #: JSON list of actions
+    actions: Mapped[str] = mapped_column(Words, default="[]")
+    #: open, sign or withdraw
+    conclusion: Mapped[str] = mapped_column(String(16))
+    correcting: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str] = mapped_column(Words, default="")
+    created_at: Mapped[datetime]
+    #: the job that brings the signed report on its way, or takes all reports back
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"), unique=True)
 
 
 class ProcedureStep(Base):
@@ -215,8 +310,8 @@ class ProcedureStep(Base):
     #: IN PROGRESS, COMPLETED or DISCONTINUED
     status: Mapped[str] = mapped_column(String(16))
     #: JSON lists of UIDs: the studies it belongs to, the instances it says it made
-    studies: Mapped[str] = mapped_column(Text, default="[]")
-    instances: Mapped[str] = mapped_column(Text, default="[]")
+    studies: Mapped[str] = mapped_column(Words, default="[]")
+    instances: Mapped[str] = mapped_column(Words, default="[]")
     updated_at: Mapped[datetime]
     #: its studies were closed because of it, or nothing was left to close
     resolved_at: Mapped[datetime | None]

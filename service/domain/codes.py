@@ -25,6 +25,7 @@ SYSTEM_URI: dict[str, str] = {
     "DCM": "http://dicom.nema.org/resources/ontology/DCM",
     "LN": "http://loinc.org",
     "UCUM": "http://unitsofmeasure.org",
+    "CDT": "http://www.ada.org/cdt",
     PRIVATE_SCHEME: "urn:dentgate:code",
 }
 
@@ -37,6 +38,7 @@ ALGORITHM_SYSTEM = "urn:dentgate:algorithm"
 #: On the logical patient reference: what a record's patient is compared with; taken off before anything is sent.
 BIRTH_DATE_EXTENSION = "urn:dentgate:patient-birth-date"
 SEX_EXTENSION = "urn:dentgate:patient-sex"
+NAME_EXTENSION = "urn:dentgate:patient-name"
 
 TOOTH = Code("38199008", "SCT", "Tooth")  # CID 7192
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")  # CID 7150
@@ -55,9 +57,33 @@ UNDETERMINED = Code("373068000", "SCT", "Undetermined")  # CID 240
 PROCEDURE_FINDINGS = Code("59776-5", "LN", "Procedure findings")
 PANORAMIC_REPORT = Code("24828-6", "LN", "XR tomography Mandible Panoramic")
 IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic imaging study")
+#: Kind of examination -> code of its report (LOINC/RSNA playbook where that has one); sites may set their own.
+EXAMINATIONS: dict[str, Code] = {
+    "panoramic": PANORAMIC_REPORT,
+    "bitewing": Code("46386-9", "LN", "XR Teeth Bitewing"),
+    "periapical": IMAGING_REPORT,
+    "cephalometric": Code("43787-1", "LN", "XR Skull and Facial bones and Mandible Views for dental measurement"),
+    "photo": IMAGING_REPORT,
+    "fracture": IMAGING_REPORT,
+    "spine": IMAGING_REPORT,
+    "other": IMAGING_REPORT,
+}
 PHOTOGRAPH_CATEGORY = Code("85430-7", "LN", "Imaging report")
 STUDY_UID = Code("110180", "DCM", "Study Instance UID")
 RADIOLOGY_CATEGORY = Code("LP29684-5", "LN", "Radiology")
+
+
+def code_from(text: str) -> Code:
+    """The code that a site wrote as "system code meaning"; the system is LN, SCT, CDT, DCM or a URI of its own.
+
+    Raises:
+        ValueError: it is written otherwise.
+    """
+    system, value, meaning = (*text.strip().split(None, 2), "", "", "")[:3]
+    if not meaning or not (system in SYSTEM_URI or ":" in system):
+        message = f"{text!r} is no code: write system, code and meaning; the system is LN, SCT, CDT or a URI"
+        raise ValueError(message)
+    return Code(value, system, meaning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,13 @@ DentgateError
 ├── Refused              the sender is told why; nothing was accepted
 │   ├── NotUnderstood    the bytes are not what they claim to be (PS3.4 B.2.3: Cxxx)
 │   ├── NotMatching      the data set contradicts the message that carries it (PS3.4 B.2.3: A9xx)
+│   ├── Outdated         somebody else was first: read again, then decide anew (HTTP 409)
 │   └── OutOfResources   no room now, try again later (PS3.4 B.2.3: A7xx)
+│       └── Busy         there is room, but too much waits already
 ├── Declined             the study is kept, no analysis is made, the reason is recorded
 ├── Transient            try again later with back-off
+│   └── Waiting          nothing failed, a peer's answer is awaited
+├── OutOfMemory          tried with less already; a few times more, then dead letter
 ├── Permanent            do not try again: dead letter with the peer's own words
 └── Held                 a person must decide before it goes on
 """
@@ -33,8 +37,16 @@ class NotMatching(Refused):
     """The data set does not match the SOP class or instance of the message (C-STORE status A900, HTTP 400)."""
 
 
+class Outdated(Refused):
+    """What the sender saw is not what stands now; the message says what does."""
+
+
 class OutOfResources(Refused):
     """There is no room for the object now (C-STORE status A700, HTTP 507)."""
+
+
+class Busy(OutOfResources):
+    """Too much waits to be done already (C-STORE status A702, HTTP 429)."""
 
 
 class Declined(DentgateError):  # noqa: N818 - a decision, not a fault
@@ -53,6 +65,14 @@ class Transient(DentgateError):  # noqa: N818 - the adjective says what the call
         """Keep the peer's wish beside the message."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Waiting(Transient):
+    """Nothing failed; a peer that was asked answers in its own time. Not counted against the most attempts."""
+
+
+class OutOfMemory(DentgateError):  # noqa: N818 - as everybody calls it
+    """Neither a smaller batch nor another device helped; neighbours may leave more room later."""
 
 
 class Permanent(DentgateError):  # noqa: N818

@@ -7,6 +7,7 @@ is the top left corner of the first pixel (as in SCOORD, PS3.3 C.18.6).
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 
@@ -52,6 +53,36 @@ class HeatMap:
     values: tuple[int, ...]
 
 
+class Judgement(StrEnum):
+    """What a person made of a finding."""
+
+    PENDING = "pending"  #: nobody has said anything yet; a signature lets it stand
+    ACCEPTED = "accepted"
+    CHANGED = "changed"  #: another tooth, site or kind than the algorithm said
+    REJECTED = "rejected"
+    ADDED = "added"  #: seen by the person, not by the algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What a review adds to a finding.
+
+    Attributes:
+        tracking_uid: stands for the finding, whatever was changed of it.
+        label: Tracking Identifier; stays unless tooth, site or kind were changed.
+        place: of the finding in its analysis, 1 for the first; those that were added come after all others.
+        was: of a changed finding, its label before.
+        revised: it was changed or added again after an earlier signature.
+    """
+
+    judgement: Judgement
+    tracking_uid: str
+    label: str
+    place: int
+    was: str = ""
+    revised: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing seen.
@@ -66,6 +97,7 @@ class Finding:
             the part of the body that the image shows.
         measurements: what was measured there, for example a Cobb angle.
         heat: what of the image spoke for it.
+        reviewed: what a person made of it; None in an analysis as a model wrote it.
     """
 
     kind: str
@@ -76,6 +108,12 @@ class Finding:
     site: str = ""
     measurements: tuple[Measurement, ...] = ()
     heat: HeatMap | None = None
+    reviewed: Reviewed | None = None
+
+    @property
+    def by_person(self) -> bool:
+        """Whether a person says so and not the algorithm; then there is no certainty."""
+        return self.reviewed is not None and self.reviewed.judgement in {Judgement.CHANGED, Judgement.ADDED}
 
     @property
     def label(self) -> str:
@@ -110,6 +148,7 @@ class Analysis:
             results say so instead of "nothing found". Empty = it was read.
         looks_for: kinds of finding that the algorithm can find, keys of ``service.domain.codes.FINDINGS``: without
             them nobody could say what "nothing found" means.
+        rejected: what a person struck out; empty in an analysis as a model wrote it.
     """
 
     algorithm: Algorithm
@@ -121,10 +160,24 @@ class Analysis:
     notes: tuple[str, ...] = ()
     refused: str = ""
     looks_for: tuple[str, ...] = ("tooth",)
+    rejected: tuple[Finding, ...] = ()
+
+    @property
+    def counted(self) -> tuple[tuple[Finding, int], ...]:
+        """The findings, each with its number among those of the same label: 1 for the first, which is nearly all."""
+        seen: dict[str, int] = {}
+        counted = []
+        for finding in self.findings:
+            seen[finding.label] = seen.get(finding.label, 0) + 1
+            counted.append((finding, seen[finding.label]))
+        return tuple(counted)
 
     def to_json(self) -> bytes:
-        """The analysis as UTF-8 JSON; ``from_json`` gives it back equal."""
+        """The analysis of a model as UTF-8 JSON; ``from_json`` gives it back equal. Reviews are kept elsewhere."""
         document = asdict(self) | {"started_at": self.started_at.isoformat()}
+        del document["rejected"]
+        for finding in document["findings"]:
+            del finding["reviewed"]
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod

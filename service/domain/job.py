@@ -24,6 +24,7 @@ class Stage(StrEnum):
     ANALYZE = "analyze"
     REPORT = "report"
     DELIVER = "deliver"
+    COMMIT = "commit"  #: an archive is asked whether it keeps what was delivered; only where the site wants that
 
 
 class Outcome(StrEnum):
@@ -39,7 +40,14 @@ PATH: dict[tuple[State, Stage, Outcome], State] = {
     (State.RECEIVED, Stage.ANALYZE, Outcome.DECLINED): State.DECLINED,
     (State.ANALYZED, Stage.REPORT, Outcome.DONE): State.REPORTED,
     (State.REPORTED, Stage.DELIVER, Outcome.DONE): State.DELIVERED,
+    (State.REPORTED, Stage.COMMIT, Outcome.DONE): State.DELIVERED,
 }
+
+#: Stages that have a row for each destination; a job is delivered when none of them is left.
+BY_DESTINATION = (Stage.DELIVER, Stage.COMMIT)
+
+#: How the message of a row begins that waits for a peer's answer: nothing failed.
+WAITS = "waits for "
 
 #: What is due once a state is reached; a final state has no entry.
 NEXT: dict[State, Stage] = {

@@ -1,12 +1,15 @@
 """Results and their delivery, as the writers of results and the destinations both see them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from service.domain.sent import ObjectAnswer
 
 #: Kinds of results that are DICOM objects.
 DICOM_RESULTS = (
     "sr",
     "sr-text",
+    "sr-comprehensive",
     "seg",
     "seg-plane",
     "seg-labelmap",
@@ -14,6 +17,7 @@ DICOM_RESULTS = (
     "secondary-capture",
     "pdf",
     "key-objects",
+    "rejection",
 )
 
 
@@ -34,6 +38,10 @@ class Result:
     content: bytes
 
 
+def _unheard(_answer: ObjectAnswer) -> None:
+    """Nobody keeps it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What goes to one destination in one attempt.
@@ -43,9 +51,11 @@ class Delivery:
         revision: its revision, 1 for the first.
         results: what this destination wants, in the order in which it was made.
         attempt: 1 for the first; a later attempt MUST look whether an earlier one had arrived.
+        note: is told what the peer said to each object, also when the delivery fails; what it has is not sent again.
     """
 
     study_instance_uid: str
     revision: int
     results: Sequence[Result]
     attempt: int
+    note: Callable[[ObjectAnswer], None] = _unheard

@@ -6,11 +6,12 @@ from urllib.parse import urlsplit
 
 from service.domain.errors import ConfigurationError
 from service.domain.result import Delivery
-from service.export import fhir, folder, mllp, store_scu
+from service.export import fhir, folder, mllp, store_scu, stow
+from service.settings import DestinationSettings
 
 
 class Destination(Protocol):
-    """A peer that takes results. One object serves one attempt; state between attempts is the peer's alone."""
+    """A peer that takes results. One object serves a process and its threads; it remembers nothing but its login."""
 
     #: kinds of results it can take
     takes: tuple[str, ...]
@@ -50,8 +51,10 @@ VIEWERS: dict[str, tuple[str, ...]] = {
 }
 
 #: URL scheme -> class. Adding one is one line.
-DESTINATIONS: dict[str, Callable[[str, str], Destination]] = {
+DESTINATIONS: dict[str, Callable[[DestinationSettings, str], Destination]] = {
     "dicom": store_scu.StoreScu,
+    "stow+http": stow.Stow,
+    "stow+https": stow.Stow,
     "fhir+http": fhir.FhirServer,
     "fhir+https": fhir.FhirServer,
     "mllp": mllp.Mllp,
@@ -60,18 +63,18 @@ DESTINATIONS: dict[str, Callable[[str, str], Destination]] = {
 }
 
 
-def open_destination(url: str, calling_ae: str) -> Destination:
-    """The destination of a URL.
+def open_destination(entry: DestinationSettings, calling_ae: str) -> Destination:
+    """The destination of an entry of the settings.
 
     Args:
-        url: as in the settings, ``dicom://AET@host:port``, ``fhir+http://host/base`` or ``file:///folder``.
+        entry: the scheme of its url chooses the class.
         calling_ae: our own AE title.
 
     Raises:
-        ConfigurationError: unknown scheme or a URL that lacks a part.
+        ConfigurationError: unknown scheme, a URL that lacks a part, or keys that do not fit together.
     """
-    scheme = urlsplit(url).scheme
+    scheme = urlsplit(entry.url).scheme
     if scheme not in DESTINATIONS:
-        message = f"destination url {url!r}: unknown scheme, use one of {', '.join(DESTINATIONS)}"
+        message = f"destination url begins with {scheme!r}, an unknown scheme; use one of {', '.join(DESTINATIONS)}"
         raise ConfigurationError(message)
-    return DESTINATIONS[scheme](url, calling_ae)
+    return DESTINATIONS[scheme](entry, calling_ae)

@@ -9,6 +9,7 @@ from service import clock
 from service.domain.errors import ConfigurationError, Permanent, Transient
 from service.domain.result import DICOM_RESULTS, Delivery, Result
 from service.domain.uid import is_uid
+from service.settings import DestinationSettings
 
 _SUFFIX = {"application/dicom": ".dcm", "application/fhir+json": ".json", "application/hl7-v2": ".hl7"}
 
@@ -19,20 +20,22 @@ class Folder:
     takes: tuple[str, ...] = (*DICOM_RESULTS, "report", "oru")
     default_results: tuple[str, ...] = ("sr", "seg", "report")
 
-    def __init__(self, url: str, calling_ae: str) -> None:
+    def __init__(self, entry: DestinationSettings, calling_ae: str) -> None:
         """Take the folder from the URL; nothing is touched yet.
 
         Args:
-            url: ``file:///folder``; percent signs escape, as in every URL.
+            entry: its url is ``file:///folder``; percent signs escape, as in every URL.
             calling_ae: not used, a folder asks for no name.
 
         Raises:
             ConfigurationError: the URL names another host or no absolute folder.
         """
         del calling_ae
-        parts = urlsplit(url)
+        parts = urlsplit(entry.url)
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
-            message = f"destination url {url!r} names no local folder; write it as file:///folder, with three slashes"
+            message = (
+                f"destination url {entry.url!r} names no local folder; write it as file:///folder, with three slashes"
+            )
             raise ConfigurationError(message)
         self._folder = Path(unquote(parts.path))
 

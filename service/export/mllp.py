@@ -3,12 +3,15 @@
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from service.domain.errors import ConfigurationError, Permanent, Transient
 from service.domain.result import Delivery, Result
+from service.export.tls import client_context
+from service.settings import DestinationSettings
 
 _START, _END = b"\x0b", b"\x1c\r"
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
@@ -25,27 +28,32 @@ class Mllp:
     takes: tuple[str, ...] = ("oru",)
     default_results: tuple[str, ...] = takes
 
-    def __init__(self, url: str, calling_ae: str) -> None:
+    def __init__(self, entry: DestinationSettings, calling_ae: str) -> None:
         """Take the address from the URL; nothing is opened yet.
 
         Args:
-            url: ``mllp://host:port?application=EHR&facility=HOSP`` or ``mllps://`` for TLS; port 2575 if none is given.
+            entry: its url is ``mllp://host:port?application=EHR&facility=HOSP`` or ``mllps://`` for TLS; port
+                2575 if none is given.
             calling_ae: stands in MSH-4, the sending facility.
 
         Raises:
             ConfigurationError: a part is missing or wrong.
         """
-        parts = urlsplit(url)
+        parts = urlsplit(entry.url)
         try:
             port = parts.port or _PORT
         except ValueError:
             port = 0
         receiver = dict(parse_qsl(parts.query))
         if not parts.hostname or not port or parts.path.strip("/") or set(receiver) - set(_PARAMETERS):
-            message = f"destination url {url!r} is wrong; write it as mllp://host:port?application=EHR&facility=HOSP"
+            message = (
+                f"destination url {entry.url!r} is wrong; write it as mllp://host:port?application=EHR&facility=HOSP"
+            )
             raise ConfigurationError(message)
         self._host, self._port, self._facility, self._receiver = parts.hostname, port, calling_ae, receiver
-        self._tls = ssl.create_default_context() if parts.scheme == "mllps" else None
+        self._tls = entry if parts.scheme == "mllps" else None
+        if self._tls is not None:
+            client_context(self._tls)  # a wrong file is told at start
 
     def deliver(self, delivery: Delivery) -> str:
         """See Destination. Messages go one after the other, each after the acknowledgement of the one before."""
@@ -86,7 +94,7 @@ class Mllp:
                 if self._tls is None:
                     yield plain
                     return
-                with self._tls.wrap_socket(plain, server_hostname=self._host) as secure:
+                with client_context(self._tls).wrap_socket(plain, server_hostname=self._host) as secure:
                     yield secure
         except ssl.SSLCertVerificationError as error:
             message = f"{self._peer}: its certificate is not trusted ({error.verify_message})"
@@ -111,14 +119,17 @@ class Mllp:
         raise Transient(words) if answer.error in _BUSY else Permanent(words)
 
     def _answer(self, connection: socket.socket) -> bytes:
+        """The block that answers; what follows it is not looked at, for only one message is in flight."""
         received = bytearray()
-        while not received.endswith(_END):
+        deadline = time.monotonic() + _ANSWER_SECONDS  # for all of it: a peer must not hold us byte by byte
+        while (end := received.find(_END)) < 0:
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
             piece = connection.recv(65536)
             received += piece
             if not piece or len(received) > _LONGEST_ANSWER:
                 message = f"{self._peer} closed the connection or sent no acknowledgement"
                 raise Transient(message)
-        return bytes(received[: -len(_END)].lstrip(_START))
+        return bytes(received[:end].lstrip(_START))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +152,9 @@ def _parsed(raw: bytes, peer: str) -> _Answer:
         message = f"{peer} answered with something else than an acknowledgement"
         raise Transient(message)
     text = " ".join(part for part in (msa[3], err[8], err[7]) if part)
-    return _Answer(msa[1], msa[2], text[:500], err[3].split("^")[0])
+    return _Answer(_words(msa[1], 20), _words(msa[2], 200), _words(text, 500), err[3].split("^")[0])
+
+
+def _words(text: str, most: int) -> str:
+    """What may stand in the record and on a page: no control characters (a database refuses NUL), not too long."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:most]).strip()

@@ -23,6 +23,7 @@ class Rejection:
 
 
 LIMIT = Rejection(2, 3, 2, "too many associations")
+BUSY = Rejection(2, 3, 2, "too many studies wait, and this sender is in the middle of none")
 _CONTEXT = Rejection(1, 1, 2, "application context is not DICOM")
 _CALLING = Rejection(1, 1, 3, "calling AE title or its address is not among the sources")
 _CALLED = Rejection(1, 1, 7, "called AE title is not ours")

@@ -3,6 +3,7 @@
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
@@ -13,14 +14,14 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 
-from service import clock
 from service.domain.errors import DentgateError
-from service.listener.admission import LIMIT, Rejection, judge
-from service.listener.contexts import negotiate
+from service.listener.admission import BUSY, LIMIT, Rejection, judge
+from service.listener.contexts import STORAGE, agreed_roles, negotiate
 from service.listener.intake import Intake
 from service.listener.normalized import Normalized, Requests
 from service.listener.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.listener.receive import RELEASE_RP, Context, Exchange
+from service.listener.request import check_request
 from service.listener.wire import Closed, Malformed, Wire
 from service.settings import ListenerSettings, SourceSettings
 
@@ -59,8 +60,8 @@ class Association:
             admit: takes one of the limited places; False if there is none left.
             normalized: storage commitment and procedure steps, if they are offered.
         """
-        deadline = clock.now().timestamp() + ARTIM_SECONDS
-        self._wire = Wire(connection, lambda: deadline - clock.now().timestamp())
+        deadline = time.monotonic() + ARTIM_SECONDS
+        self._wire = Wire(connection, lambda: deadline - time.monotonic())
         self._host = host
         self._settings = settings
         self._sources = sources
@@ -79,6 +80,11 @@ class Association:
     def busy(self) -> bool:
         """True while a request is being received or answered."""
         return self._exchange is not None and self._exchange.busy
+
+    @property
+    def heard_at(self) -> float:
+        """When it last received something, on the monotonic clock."""
+        return self._wire.heard_at
 
     def stop(self, *, now: bool) -> None:
         """Abort it; ``run`` returns soon. With ``now`` it does not even tell the peer."""
@@ -108,12 +114,19 @@ class Association:
     def _serve(self) -> None:
         request = self._request()
         rejection = judge(request, self._host, self._settings, self._sources)
+        if rejection is None and self._in_vain(request):
+            rejection = BUSY
         if rejection is None and not self._admit(self):
             rejection = LIMIT
         if rejection is not None:
             self._reject(rejection, str(request.calling_ae_title).strip())
             return
         self._converse(request)
+
+    def _in_vain(self, request: A_ASSOCIATE) -> bool:
+        """Whether it wants nothing but to send, and nothing of it would be taken: better told before it sends it."""
+        wanted = {str(context.abstract_syntax) for context in request.presentation_context_definition_list}
+        return wanted <= STORAGE and not self._intake.welcome(str(request.calling_ae_title).strip())
 
     def _request(self) -> A_ASSOCIATE:
         kind, length = struct.unpack(">BxL", head := self._wire.take(6))
@@ -122,12 +135,18 @@ class Association:
             raise Malformed(message, reason=1 if kind != _ASSOCIATE_RQ else 6)
         pdu = A_ASSOCIATE_RQ()
         raw = head + self._wire.take(length)
+        check_request(raw)
         try:
             pdu.decode(raw)
-            return pdu.to_primitive()
+            primitive = pdu.to_primitive()
         except Exception as error:  # noqa: BLE001 - the decoder raises whatever damaged bytes make it stumble over
             message = f"association request is damaged ({type(error).__name__})"
             raise Malformed(message) from None
+        contexts = primitive.presentation_context_definition_list
+        if not all(context.abstract_syntax and context.transfer_syntax for context in contexts):
+            message = "a presentation context without an abstract or a transfer syntax"
+            raise Malformed(message)
+        return primitive
 
     def _reject(self, rejection: Rejection, calling_ae: str) -> None:
         _log.warning("association from %s at %s rejected: %s", calling_ae, self._host, rejection.words)
@@ -146,7 +165,7 @@ class Association:
         self._wire.remaining = lambda: timeout
         request.presentation_context_definition_results_list = results
         self._wire.send(_acceptance(request, self._settings.max_pdu))
-        began = clock.now()
+        began = time.monotonic()
         _log.info("association from %s at %s: %d contexts accepted", calling_ae, self._host, len(contexts))
         kept = max(_KEPT_OPEN_SECONDS, _KEPT_OPEN_QUIETS * self._settings.quiet_seconds)
         max_pdu = self._settings.max_pdu
@@ -159,8 +178,7 @@ class Association:
             exchange.run()
         finally:
             self._touch(exchange.studies)
-            seconds = (clock.now() - began).total_seconds()
-            counts = (exchange.stored, exchange.refused, seconds)
+            counts = (exchange.stored, exchange.refused, time.monotonic() - began)
             _log.info("association from %s at %s: %d stored, %d refused, %.1f s", calling_ae, self._host, *counts)
         self._wire.send(struct.pack(">BxL4x", RELEASE_RP, 4))
         self._wire.linger(_LINGER_SECONDS)
@@ -186,6 +204,7 @@ class Association:
 
 def _acceptance(request: A_ASSOCIATE, max_pdu: int) -> bytes:
     """The A-ASSOCIATE-AC (PS3.8 9.3.3); no answer to extended negotiation and user identity declines them."""
+    roles = agreed_roles(request.user_information)
     length = MaximumLengthNotification()
     length.maximum_length_received = max_pdu
     class_uid = ImplementationClassUIDNotification()
@@ -193,7 +212,7 @@ def _acceptance(request: A_ASSOCIATE, max_pdu: int) -> bytes:
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     request.result = 0
-    request.user_information = [length, class_uid, version]
+    request.user_information = [length, class_uid, version, *roles]
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(request)
     return bytes(pdu.encode())

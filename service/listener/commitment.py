@@ -15,9 +15,11 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 
 from service.db import commitments as record
+from service.db import sent
 from service.db.commitments import Holding, Transaction
 from service.db.engine import Database
 from service.domain.errors import NotUnderstood
+from service.domain.sent import read_report
 from service.domain.uid import is_uid
 from service.storage import Storage
 
@@ -68,6 +70,18 @@ class Commitments:
             return transaction
         self.taken()
         return None
+
+    def reported(self, raw: bytes, transfer_syntax_uid: str, calling_ae: str) -> bool:
+        """Record an archive's report on what we asked it for; on return it is durable. False if we asked for nothing.
+
+        Raises:
+            NotUnderstood: the Event Information lacks what it must have (PS3.4 table J.3-2).
+        """
+        report = read_report(_decoded(raw, transfer_syntax_uid))
+        known = sent.answered(self._db, report)
+        counts = (len(report.committed), len(report.failed), "" if known else ", which nobody asked for")
+        _log.info("%s reports on commitment: %d kept, %d failed%s", calling_ae, *counts)
+        return known
 
     def due(self) -> list[Transaction]:
         """What is to be told on new associations now."""
@@ -136,9 +150,18 @@ def encoded(information: Dataset, transfer_syntax_uid: str) -> bytes:
     return raw
 
 
-def _read(raw: bytes, transfer_syntax_uid: str) -> tuple[str, Sequence[tuple[str, str]]]:
+def _decoded(raw: bytes, transfer_syntax_uid: str) -> Dataset:
+    """A data set; its values are read on access, which may raise nearly anything."""
     try:
-        ds = decode(io.BytesIO(raw), transfer_syntax_uid == ImplicitVRLittleEndian, is_little_endian=True)
+        return decode(io.BytesIO(raw), transfer_syntax_uid == ImplicitVRLittleEndian, is_little_endian=True)
+    except Exception as error:  # noqa: BLE001 - damaged bytes make the parser raise nearly anything
+        message = f"the data set cannot be read ({type(error).__name__})"
+        raise NotUnderstood(message) from None
+
+
+def _read(raw: bytes, transfer_syntax_uid: str) -> tuple[str, Sequence[tuple[str, str]]]:
+    ds = _decoded(raw, transfer_syntax_uid)
+    try:
         transaction_uid = str(ds.TransactionUID)
         items = ds.ReferencedSOPSequence
         pairs = [(str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID)) for item in items]

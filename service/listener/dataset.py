@@ -24,7 +24,10 @@ _DEEPEST = 32
 _LONGEST_VALUE = 65536
 _PIECE = 65536
 #: more are no image but an attack on our time; a large structured object has some hundred thousand
-MOST_ELEMENTS = 2_000_000
+MOST_ELEMENTS = 1_000_000
+#: a data set that inflates beyond this many bytes and to more than this many times its size is a bomb; an image of
+#: nothing but zeros may inflate a thousandfold, but is smaller
+_BOMB_BYTES, _BOMB_RATIO = 256 << 20, 100
 
 
 class Source(Protocol):
@@ -66,6 +69,7 @@ class Inflated:
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file = file
         self._left = limit
+        self._read = self._inflated = 0
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # PS3.5 A.5: no zlib header
         self._ready = b""
 
@@ -86,7 +90,10 @@ class Inflated:
 
     def _piece(self, most: int) -> bytes:
         while not self._ready and not self._inflate.eof:
-            raw = self._inflate.unconsumed_tail or self._file.read(_PIECE)
+            raw = self._inflate.unconsumed_tail
+            if not raw:
+                raw = self._file.read(_PIECE)
+                self._read += len(raw)
             if not raw:
                 message = "deflated data set is truncated"
                 raise NotUnderstood(message)
@@ -96,6 +103,10 @@ class Inflated:
                 message = "deflated data set is damaged"
                 raise NotUnderstood(message) from None
             self._left -= len(self._ready)
+            self._inflated += len(self._ready)
+            if self._inflated > max(_BOMB_BYTES, _BOMB_RATIO * self._read):
+                message = "deflated data set inflates without end"
+                raise NotUnderstood(message)
             if self._left < 0:
                 message = "inflated data set is larger than max_object_mb"
                 raise OutOfResources(message)

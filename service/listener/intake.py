@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Callable, Collection
 from typing import BinaryIO
 
-from service.domain.errors import OutOfResources
+from service.db.backlog import Backlog
+from service.domain.errors import Busy, OutOfResources
 from service.domain.study import ReceivedInstance, Recorded
 from service.listener.commit import GroupCommit, Record
 from service.listener.header import check_uid, read_header, read_identity
@@ -23,7 +24,12 @@ class Intake:
     """Takes instances in; safe for many threads."""
 
     def __init__(
-        self, storage: Storage, record: Record, touch: Callable[[Collection[str]], None], max_object_bytes: int
+        self,
+        storage: Storage,
+        record: Record,
+        touch: Callable[[Collection[str]], None],
+        max_object_bytes: int,
+        backlog: Backlog | None = None,
     ) -> None:
         """Wire the parts together.
 
@@ -32,11 +38,17 @@ class Intake:
             record: writes the rows of a group of instances in one transaction; one answer for each, in order.
             touch: notes that these studies (UIDs) are still being sent.
             max_object_bytes: larger objects are refused.
+            backlog: how many studies may wait; without it any number.
         """
         self.storage = storage
         self.commit = GroupCommit(record)
         self.touch = touch
         self.max_object_bytes = max_object_bytes
+        self.backlog = backlog
+
+    def welcome(self, calling_ae: str) -> bool:
+        """Whether anything of this sender can be taken now."""
+        return self.backlog is None or self.backlog.welcome(calling_ae)
 
     def begin(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae: str
@@ -45,8 +57,11 @@ class Intake:
 
         Raises:
             NotUnderstood: a UID is missing or malformed.
-            OutOfResources: the storage is nearly full.
+            OutOfResources: the storage is nearly full, or (Busy) too many studies wait.
         """
+        if not self.welcome(calling_ae):
+            message = "too many studies wait (listener.max_waiting_studies); send again later"
+            raise Busy(message)
         return Reception(
             self,
             check_uid(sop_class_uid, "SOPClassUID"),
@@ -135,6 +150,8 @@ class Reception:
                 self._sop_instance_uid,
                 self._intake.max_object_bytes,
             )
+        if self._intake.backlog is not None:
+            self._intake.backlog.admit(header.study_instance_uid)
         stored = self._incoming.commit(self._key(self._incoming.digest()))
         instance = ReceivedInstance(
             study_instance_uid=header.study_instance_uid,

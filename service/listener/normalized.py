@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from service.listener.command import N_ACTION, N_CREATE, N_SET, Command, Status
+from service.listener.command import N_ACTION, N_CREATE, N_EVENT_REPORT, N_SET, Command, Status
 from service.listener.commitment import PUSH_MODEL, Commitments
 from service.listener.procedure_step import PROCEDURE_STEP, ProcedureSteps
 from service.listener.promises import Negotiated, Promises
 from service.listener.wire import Wire
 
-FIELDS = frozenset({N_ACTION, N_CREATE, N_SET})
+FIELDS = frozenset({N_ACTION, N_CREATE, N_EVENT_REPORT, N_SET})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ class Requests:
             NotUnderstood, or what the database raises.
         """
         if command.sop_class_uid == PUSH_MODEL:
-            self._promises.take(context_id, raw, transfer_syntax_uid)
-            return Status.SUCCESS, command
+            return self._promises.take(command, context_id, raw, transfer_syntax_uid), command
         status, uid = self._procedure_steps.take(command, raw, transfer_syntax_uid, self._calling_ae)
         return status, replace(command, sop_instance_uid=uid)
 

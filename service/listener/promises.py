@@ -1,4 +1,7 @@
-"""Storage commitment within one association: takes the request, tells the answer where no other way is known."""
+"""Storage commitment within one association: takes the request, tells the answer where no other way is known.
+
+The other way round it takes the report of an archive on a commitment that we asked for (see export/commitment.py).
+"""
 
 import logging
 import struct
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from service.db.commitments import Transaction
-from service.listener.command import N_ACTION, Command, Status, event_report
+from service.listener.command import N_ACTION, N_EVENT_REPORT, Command, Status, event_report
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST_COMMITMENT, Commitments, encoded
 from service.listener.wire import Wire
 
@@ -44,22 +47,25 @@ class Promises:
         self._message_id = 0
 
     def judge(self, command: Command) -> Status:
-        """Whether a request is an N-ACTION that asks for storage commitment (PS3.4 J.3.2)."""
-        if command.field != N_ACTION:
+        """Whether a request asks for storage commitment (N-ACTION, PS3.4 J.3.2), or reports on one (J.3.3)."""
+        if command.field not in {N_ACTION, N_EVENT_REPORT}:
             return Status.UNRECOGNIZED_OPERATION
         if command.sop_instance_uid != PUSH_MODEL_INSTANCE:
             return Status.NO_SUCH_INSTANCE
-        if command.action != REQUEST_COMMITMENT:
+        if command.field == N_ACTION and command.action != REQUEST_COMMITMENT:
             return Status.NO_SUCH_ACTION
         return Status.SUCCESS if command.has_data_set else Status.INVALID_ARGUMENT
 
-    def take(self, context_id: int, raw: bytes, transfer_syntax_uid: str) -> None:
-        """Record a request. Raises NotUnderstood, or what the database raises."""
+    def take(self, command: Command, context_id: int, raw: bytes, transfer_syntax_uid: str) -> Status:
+        """Record a request, or a report; the answer. Raises NotUnderstood, or what the database raises."""
+        if command.field == N_EVENT_REPORT:
+            known = self._commitments.reported(raw, transfer_syntax_uid, self._calling_ae)
+            return Status.SUCCESS if known else Status.INVALID_ARGUMENT
         transaction = self._commitments.request(raw, transfer_syntax_uid, self._calling_ae, self._host)
-        if transaction is None:
-            return
-        earlier = self._commitments.unheard(self._calling_ae)
-        self._to_tell += [(context_id, each) for each in (transaction, *earlier)]
+        if transaction is not None:
+            earlier = self._commitments.unheard(self._calling_ae)
+            self._to_tell += [(context_id, each) for each in (transaction, *earlier)]
+        return Status.SUCCESS
 
     def tell(self, wire: Wire, contexts: Mapping[int, Negotiated]) -> None:
         """Send the reports that are due, after the answer to the request has gone out."""

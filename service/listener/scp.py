@@ -4,19 +4,18 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Sequence
 
-from service import clock
 from service.domain.errors import ConfigurationError
 from service.listener.association import Association
 from service.listener.intake import Intake
 from service.listener.normalized import Normalized
+from service.listener.places import Places
 from service.settings import ListenerSettings, SourceSettings
 
 _log = logging.getLogger(__name__)
 
-#: connections beyond the association limit that are answered with a rejection; more are closed at once
-_SPARE = 32
 _BACKLOG = 128
 _POLL_SECONDS = 0.05
 #: after the grace has passed, for threads that hang in the database or on a disk
@@ -38,9 +37,7 @@ class Listener:
         self._settings = settings
         self._sources = tuple(sources)
         self._intake = intake
-        self._lock = threading.Lock()
-        self._connections: set[Association] = set()
-        self._admitted: set[Association] = set()
+        self._places: Places[Association] = Places(settings.max_associations)
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
         self._port = settings.port
@@ -83,8 +80,8 @@ class Listener:
             _wake(self._socket)
         for thread in self._threads:
             thread.join()
-        deadline = clock.now().timestamp() + grace_seconds
-        while (remaining := self._open()) and (now := clock.now().timestamp()) < deadline + _LAST_SECONDS:
+        deadline = time.monotonic() + grace_seconds
+        while (remaining := self._open()) and (now := time.monotonic()) < deadline + _LAST_SECONDS:
             for association in remaining:
                 if now >= deadline or not association.busy:
                     association.stop(now=now >= deadline)
@@ -92,8 +89,7 @@ class Listener:
         _log.info("listener stopped")
 
     def _open(self) -> list[Association]:
-        with self._lock:
-            return list(self._connections)
+        return self._places.all()
 
     def _accept(self, server: socket.socket) -> None:
         with server:
@@ -109,40 +105,23 @@ class Listener:
 
     def _begin(self, connection: socket.socket, host: str) -> None:
         association = Association(
-            connection, host, self._settings, self._sources, self._intake, self._admit, self._normalized
+            connection, host, self._settings, self._sources, self._intake, self._places.admit, self._normalized
         )
-        with self._lock:
-            room = len(self._connections) < self._settings.max_associations + _SPARE
-            welcome = room and not self._stopping.is_set()
-            if welcome:
-                self._connections.add(association)
-        if not welcome:
+        if self._stopping.is_set() or not self._places.connect(association):
             connection.close()
             return
         try:
             threading.Thread(target=self._run, args=(association,), name=f"association-{host}", daemon=True).start()
         except RuntimeError:
             _log.warning("connection from %s closed: no more threads", host)
-            self._forget(association)
+            self._places.forget(association)
             connection.close()
 
     def _run(self, association: Association) -> None:
         try:
             association.run()
         finally:
-            self._forget(association)
-
-    def _admit(self, association: Association) -> bool:
-        with self._lock:
-            if len(self._admitted) >= self._settings.max_associations:
-                return False
-            self._admitted.add(association)
-            return True
-
-    def _forget(self, association: Association) -> None:
-        with self._lock:
-            self._connections.discard(association)
-            self._admitted.discard(association)
+            self._places.forget(association)
 
     def _tick(self) -> None:
         """A study is not quiet while its sender is still connected, however slow it is."""

@@ -1,6 +1,7 @@
 """One connection as a stream of bytes: one large buffer, few system calls, no copy of what goes to storage."""
 
 import socket
+import time
 from collections.abc import Callable
 
 from service.domain.errors import DentgateError
@@ -41,6 +42,7 @@ class Wire:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self.remaining = remaining
+        self.heard_at = time.monotonic()  # other threads read it
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else 40 ms for each answer
 
     def some(self, most: int) -> memoryview:
@@ -71,8 +73,9 @@ class Wire:
         """Wait for the peer to close, so that what was sent last reaches it; never raises."""
         try:
             self._connection.shutdown(socket.SHUT_WR)
-            self.remaining = lambda: seconds
-            for _ in range(16):  # a peer that goes on sending is cut off
+            deadline = time.monotonic() + seconds
+            self.remaining = lambda: deadline - time.monotonic()
+            while self.remaining() > 0:  # a peer that goes on sending is cut off
                 self._receive(self._view)
         except (OSError, Closed):
             return
@@ -94,4 +97,5 @@ class Wire:
         if not count:
             message = "the peer closed the connection"
             raise Closed(message)
+        self.heard_at = time.monotonic()
         return count

@@ -5,12 +5,14 @@ from typing import Protocol
 
 from service.domain.result import Result
 from service.results import (
+    comprehensive_report,
     diagnostic_report,
     encapsulated_pdf,
     key_objects,
     measurement_report,
     oru_message,
     presentation_state,
+    rejection,
     secondary_capture,
     segmentation,
     text_report,
@@ -36,10 +38,12 @@ WRITERS: dict[str, Writer] = {
     "seg-labelmap": segmentation.write_labelmap,
     "sr": measurement_report.write,
     "sr-text": text_report.write,
+    "sr-comprehensive": comprehensive_report.write,
     "presentation-state": presentation_state.write,
     "secondary-capture": secondary_capture.write,
     "pdf": encapsulated_pdf.write,
     "key-objects": key_objects.write,
+    "rejection": rejection.write,
     "report": diagnostic_report.write,
     "oru": oru_message.write,
 }

@@ -16,8 +16,8 @@ from service.results import evidence
 from service.results.evidence import MANUFACTURER, common, evidence_of, finished, short
 from service.results.identity import derived_uid, device_uid
 from service.results.subject import Source, Subject
+from service.results.verification import headline
 
-NOT_VERIFIED = "AI RESULT - NOT VERIFIED"
 RESEARCH_ONLY = "RESEARCH MODEL - NOT FOR DIAGNOSIS"
 Sources = Sequence[Source]
 #: Body parts that the body has once.
@@ -39,12 +39,17 @@ def findings_of(sources: Sources) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.kind != "tooth")
 
 
-def uid_for(subject: Subject, sources: Sources, kind: str, what: str = "instance") -> str:
-    """UID of a result of several analyses; the revision of the study takes no part."""
+def uid_for(subject: Subject, sources: Sources, kind: str, what: str = "instance", edition: str | None = None) -> str:
+    """UID of a result of several analyses; the revision of the study takes no part.
+
+    Args:
+        edition: of another signature than that of the sources.
+    """
     shown = [
         part for source in sources for part in (source.analysis.sop_instance_uid, device_uid(source.analysis.algorithm))
     ]
-    return derived_uid("composite", what, subject.study_instance_uid, kind, *shown)
+    signed = sources[0].edition if edition is None else edition
+    return derived_uid("composite", what, subject.study_instance_uid, kind, *shown, *([signed] if signed else []))
 
 
 def composite(subject: Subject, sources: Sources, kind: str, series: tuple[int, str], sop_class: str) -> Dataset:
@@ -81,9 +86,9 @@ def composite(subject: Subject, sources: Sources, kind: str, series: tuple[int, 
 
 
 def date_content(ds: Dataset, sources: Sources) -> None:
-    """Content Date and Time: the start of the first analysis."""
-    started_at = sources[0].analysis.started_at
-    ds.ContentDate, ds.ContentTime = f"{started_at:%Y%m%d}", f"{started_at:%H%M%S}"
+    """Content Date and Time: the start of the first analysis, or when it was signed."""
+    made_at = sources[0].made_at
+    ds.ContentDate, ds.ContentTime = f"{made_at:%Y%m%d}", f"{made_at:%H%M%S}"
 
 
 def place_body_part(ds: Dataset, header: Dataset) -> None:
@@ -133,7 +138,7 @@ def code_item(value: str, scheme: str, meaning: str) -> Dataset:
 def warning_lines(sources: Sources) -> list[str]:
     """What must stand on every picture of a result."""
     research = any(source.analysis.algorithm.research for source in sources)
-    return [NOT_VERIFIED, *([RESEARCH_ONLY] if research else [])]
+    return [headline(sources), *([RESEARCH_ONLY] if research else [])]
 
 
 def as_result(ds: Dataset, sources: Sources, kind: str) -> Result:

@@ -9,6 +9,7 @@ from service.results.composite import code_item
 from service.results.evidence import MANUFACTURER
 from service.results.identity import device_uid
 from service.results.subject import Source, Subject
+from service.results.verification import person_observer
 
 Reference = tuple[str, str, str]  # series, SOP class, SOP instance
 
@@ -39,7 +40,7 @@ def language() -> Dataset:
 
 
 def observer(source: Source) -> list[Dataset]:
-    """The device that saw it (TID 1002, 1004)."""
+    """The device that saw it, and the person who signed (TID 1002 to 1004)."""
     kind, uid, name = Dataset(), Dataset(), Dataset()
     for item, value_type, value, meaning in (
         (kind, "CODE", "121005", "Observer Type"),
@@ -51,7 +52,7 @@ def observer(source: Source) -> list[Dataset]:
     kind.ConceptCodeSequence = [code_item("121007", "DCM", "Device")]
     uid.UID = device_uid(source.analysis.algorithm)
     name.TextValue = f"{MANUFACTURER} {source.analysis.algorithm.name} {source.analysis.algorithm.version}"
-    return [kind, uid, name]
+    return [kind, uid, name, *([] if source.signature is None else person_observer(source.signature))]
 
 
 def evidence_item(subject: Subject, references: Iterable[Reference]) -> Dataset:

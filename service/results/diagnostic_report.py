@@ -1,18 +1,18 @@
-"""FHIR R4 DiagnosticReport of the AI as one transaction: Device, an Observation per finding, the report, Provenance.
+"""FHIR R4 DiagnosticReport of the AI as one transaction: Device, an Observation per finding, report, Provenance, PDF.
 
 Shapes after US Core, IHE IMR and the HL7 Europe Imaging guide as far as they allow a report that no person has read:
-the report is ``preliminary``, has no ``resultsInterpreter`` and claims no profile. Patient, order and study are
-*logical* references (identifier only); the FHIR destination puts the record's own patient in before it sends.
+the report is ``preliminary``, has no ``resultsInterpreter`` and claims no profile, until somebody signs it. Patient,
+order and study are *logical* references (identifier only); the FHIR destination puts the record's own patient in before
+it sends.
 """
 
+import base64
+import hashlib
 import html
 import json
-import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, replace
 
 from fhir.resources.R4B.bundle import Bundle
 from pydantic import ValidationError
@@ -22,28 +22,38 @@ from service.domain import codes
 from service.domain.errors import Permanent
 from service.domain.finding import Algorithm, Finding
 from service.domain.result import Result
-from service.domain.tooth import TEETH
-from service.domain.words import span_of
+from service.domain.review import ReportStatus
 from service.results import wording
 from service.results.examination import Examination, examinations
-from service.results.sites import sites_of
+from service.results.fhir_elements import (
+    AI_TYPE,
+    AIAST,
+    TERMINOLOGY,
+    Json,
+    algorithm_value,
+    body_site,
+    coding,
+    concept,
+    described_patient,
+    device,
+    instant,
+    measured,
+    order,
+    patient,
+    place,
+    practitioner,
+    probability,
+    slug,
+    study,
+    study_date,
+)
+from service.results.report_page import draw_report
 from service.results.subject import Source, Subject
 
-_TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
-_UNIVERSAL_SYSTEM = f"{_TERMINOLOGY}/ADAUniversalToothDesignationSystem"
-_AI_TYPE = {
-    "system": "http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIdeviceTypeCS",
-    "code": "Artificial-Intelligence",
-}
-_AIAST = {
-    "system": f"{_TERMINOLOGY}/v3-ObservationValue",
-    "code": "AIAST",
-    "display": "Artificial Intelligence asserted",
-}
+_PDF = "application/pdf"
+_PAGE = "page"  # role of the PDF, where it is a resource of its own
+_MOST_INLINE = 500_000  # bytes of a PDF inside the report; some records refuse more, so a larger one is a Binary
 _LANDMARKS = {"vertebra"}
-_SEX = {"M": "male", "F": "female", "O": "other"}  # PS3.3 C.7.1.1, Patient's Sex -> AdministrativeGender
-_OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
-_Json = dict[str, Any]
 
 
 def write(subject: Subject) -> Sequence[Result]:
@@ -55,7 +65,7 @@ def write(subject: Subject) -> Sequence[Result]:
     Raises:
         Permanent: FHIR cannot express what the analysis says (a finding or tooth that the code tables do not know).
     """
-    return [_result(_Report(subject, kind, tuple(sources))) for kind, sources in examinations(subject.sources).items()]
+    return [_result(_Report(subject, kind, tuple(sources))) for kind, sources in examinations(subject).items()]
 
 
 def _result(report: "_Report") -> Result:
@@ -87,6 +97,7 @@ class _Seen:
     certainties: tuple[float, ...]
     flags: tuple[str, ...]
     header: Dataset
+    revised: bool
 
 
 class _Report:
@@ -95,14 +106,20 @@ class _Report:
     def __init__(self, subject: Subject, kind: Examination, sources: Sequence[Source]) -> None:
         self._subject, self._kind, self._sources, self._header = subject, kind, sources, sources[0].header
         #: stable over revisions and model versions
-        self.key = f"{subject.study_instance_uid}/dental-findings/{_slug(kind.line)}"
-        self._issued = _instant(max(source.analysis.started_at for source in sources))
+        self.key = f"{subject.study_instance_uid}/dental-findings/{slug(kind.line)}"
+        self._issued = instant(max(source.made_at for source in sources))
+        self._signature = subject.signature
+        self._status = ReportStatus.PRELIMINARY if subject.signature is None else subject.signature.status
         self._algorithms = list(dict.fromkeys(source.analysis.algorithm for source in sources))
         self._seen = _merge(sources)
+        self._page = _page(replace(subject, sources=sources))
 
-    def bundle(self) -> _Json:
+    def bundle(self) -> Json:
         """The transaction, plain POSTs only: any conditional entry narrows what servers accept."""
-        resources = {self._device_role(algorithm): _device(algorithm) for algorithm in self._algorithms}
+        resources = {self._device_role(algorithm): device(algorithm) for algorithm in self._algorithms}
+        if len(self._page) > _MOST_INLINE:
+            page = base64.b64encode(self._page).decode()
+            resources[_PAGE] = {"resourceType": "Binary", "contentType": _PDF, "data": page}
         resources |= {seen.role: self._observation(seen) for seen in self._seen}
         resources |= {"report": self._report(), "provenance": self._provenance()}
         entries = [
@@ -118,93 +135,128 @@ class _Report:
     def _url(self, role: str) -> str:
         return uuid.uuid5(uuid.NAMESPACE_URL, f"{codes.REPORT_SYSTEM}|{self.key}|{role}").urn
 
-    def _reference(self, role: str) -> _Json:
+    def _reference(self, role: str) -> Json:
         return {"reference": self._url(role)}
 
     def _device_role(self, algorithm: Algorithm) -> str:
-        return f"device/{_algorithm_value(algorithm)}"
+        return f"device/{algorithm_value(algorithm)}"
 
-    def _study(self) -> _Json:
-        identifier = {
-            "type": _concept(codes.STUDY_UID),
-            "system": "urn:dicom:uid",
-            "value": f"urn:oid:{self._subject.study_instance_uid}",
-        }
-        return {"type": "ImagingStudy", "identifier": identifier}
-
-    def _observation(self, seen: _Seen) -> _Json:
-        resource: _Json = {
+    def _observation(self, seen: _Seen) -> Json:
+        resource: Json = {
             "resourceType": "Observation",
-            "meta": {"security": [_AIAST]},
             "identifier": [{"system": codes.OBSERVATION_SYSTEM, "value": f"{self.key}/{seen.role}"}],
-            "status": "preliminary",
-            "category": [{"coding": [_coding(f"{_TERMINOLOGY}/observation-category", "imaging", "Imaging")]}],
-            "code": _concept(codes.PROCEDURE_FINDINGS),
-            "subject": _patient(self._header),
-            "effectiveDateTime": _study_date(self._header) or self._issued,
+            "status": self._status_of(seen),
+            "category": [{"coding": [coding(f"{TERMINOLOGY}/observation-category", "imaging", "Imaging")]}],
+            "code": concept(codes.PROCEDURE_FINDINGS),
+            "subject": patient(self._header),
+            "effectiveDateTime": study_date(self._header) or self._issued,
             "issued": self._issued,
-            "valueCodeableConcept": _concept(codes.FINDINGS[seen.finding.kind].answer),
-            "method": {"text": wording.method(seen.algorithm)},
-            "device": self._reference(self._device_role(seen.algorithm)),
-            "derivedFrom": [self._study()],
-            "component": [*map(_probability, seen.certainties), *_measured(seen.finding)],
+            "valueCodeableConcept": concept(codes.FINDINGS[seen.finding.kind].answer),
+            "method": {"text": wording.method(seen.algorithm, seen.finding, self._signature)},
+            "derivedFrom": [study(self._subject.study_instance_uid)],
         }
+        components = [*map(probability, seen.certainties), *measured(seen.finding)]
+        if components:
+            resource["component"] = components
+        if not seen.finding.by_person:
+            resource["meta"] = {"security": [AIAST]}
+            resource["device"] = self._reference(self._device_role(seen.algorithm))
+        if self._signature is not None:
+            resource["performer"] = [practitioner(self._signature)]
         if seen.finding.tooth is not None:
-            resource["bodySite"] = _body_site(seen.finding.tooth)
+            resource["bodySite"] = body_site(seen.finding.tooth)
         elif seen.finding.kind != "tooth":  # a tooth without a number is nowhere
-            resource["bodySite"] = _site(seen)
+            resource["bodySite"] = place(seen.finding, seen.header)
         remarks = [flag for flag in seen.flags if flag not in codes.QUALITIES]
         if remarks:
             resource["note"] = [{"text": wording.flag(flag)} for flag in remarks]
         return resource
 
-    def _report(self) -> _Json:
+    def _status_of(self, seen: _Seen) -> ReportStatus:
+        """That of the report; but what an amended report says as the one before it did is final as it was."""
+        again = self._status in {ReportStatus.AMENDED, ReportStatus.CORRECTED} and not seen.revised
+        return ReportStatus.FINAL if again else self._status
+
+    def _version(self) -> str:
+        """Tells this version of the report from all others; the number before the first slash rises."""
         weights = "+".join(algorithm.weights_sha256[:16] for algorithm in self._algorithms)
+        edition = "" if self._signature is None else f"/{self._signature.edition}"
+        return f"{self._subject.revision}/{weights}{edition}"
+
+    def _report(self) -> Json:
         sentences = wording.sentences(self._sources)
         category = codes.PHOTOGRAPH_CATEGORY if self._kind.photograph else codes.RADIOLOGY_CATEGORY
-        radiology = {"coding": [_coding(f"{_TERMINOLOGY}/v2-0074", "RAD", "Radiology")]}
-        resource: _Json = {
+        radiology = {"coding": [coding(f"{TERMINOLOGY}/v2-0074", "RAD", "Radiology")]}
+        resource: Json = {
             "resourceType": "DiagnosticReport",
-            "meta": {"security": [_AIAST]},
+            "meta": {"security": [AIAST]},
             "text": {"status": "generated", "div": _narrative(sentences, self._algorithms)},
             "identifier": [
                 {"system": codes.REPORT_SYSTEM, "value": self.key},
-                {"system": codes.REVISION_SYSTEM, "value": f"{self._subject.revision}/{weights}"},
+                {"system": codes.REVISION_SYSTEM, "value": self._version()},
             ],
-            "status": "preliminary",
-            "category": [_concept(category), *([] if self._kind.photograph else [radiology])],
-            "code": _concept(self._kind.code),
-            "subject": _described_patient(self._header),
-            "effectiveDateTime": _study_date(self._header) or self._issued,
+            "status": self._status,
+            "category": [concept(category), *([] if self._kind.photograph else [radiology])],
+            "code": concept(self._kind.code),
+            "subject": described_patient(self._header),
+            "effectiveDateTime": study_date(self._header) or self._issued,
             "issued": self._issued,
-            "imagingStudy": [self._study()],
+            "imagingStudy": [study(self._subject.study_instance_uid)],
             "conclusion": wording.conclusion(self._sources),
         }
-        order = _order(self._header)
-        if order:
-            resource["basedOn"] = [order]
+        if self._signature is not None:
+            resource["resultsInterpreter"] = [practitioner(self._signature)]
+        if self._page:
+            resource["presentedForm"] = [self._attachment()]
+        ordered = order(self._header)
+        if ordered:
+            resource["basedOn"] = [ordered]
         if self._seen:
             resource["result"] = [self._reference(seen.role) for seen in self._seen]
         return resource
 
-    def _provenance(self) -> _Json:
+    def _attachment(self) -> Json:
+        """The page, inline while it is small, for a reader without imaging software. FHIR hashes by SHA-1."""
+        attachment: Json = {
+            "contentType": _PDF,
+            "size": len(self._page),
+            "hash": base64.b64encode(hashlib.sha1(self._page, usedforsecurity=False).digest()).decode(),
+            "title": "AI report, as PDF",
+            "creation": self._issued,
+        }
+        if len(self._page) > _MOST_INLINE:
+            return attachment | {"url": self._url(_PAGE)}
+        return attachment | {"data": base64.b64encode(self._page).decode()}
+
+    def _provenance(self) -> Json:
         agents = [
             {
-                "type": {"coding": [_coding(f"{_TERMINOLOGY}/provenance-participant-type", "author", "Author")]},
-                "role": [{"coding": [_AI_TYPE]}],
+                "type": {"coding": [coding(f"{TERMINOLOGY}/provenance-participant-type", "author", "Author")]},
+                "role": [{"coding": [AI_TYPE]}],
                 "who": self._reference(self._device_role(algorithm)),
             }
             for algorithm in self._algorithms
         ]
+        if self._signature is not None:
+            verifier = coding(f"{TERMINOLOGY}/provenance-participant-type", "verifier", "Verifier")
+            agents.append({"type": {"coding": [verifier]}, "who": practitioner(self._signature)})
         return {
             "resourceType": "Provenance",
             "target": [self._reference("report"), *(self._reference(seen.role) for seen in self._seen)],
             "recorded": self._issued,
-            "reason": [{"coding": [_AIAST]}],
-            "activity": {"coding": [_coding(f"{_TERMINOLOGY}/v3-DataOperation", "CREATE", "create")]},
+            "reason": [{"coding": [AIAST]}],
+            "activity": {"coding": [coding(f"{TERMINOLOGY}/v3-DataOperation", "CREATE", "create")]},
             "agent": agents,
-            "entity": [{"role": "source", "what": self._study()}],
+            "entity": [{"role": "source", "what": study(self._subject.study_instance_uid)}],
         }
+
+
+def _page(subject: Subject) -> bytes:
+    """The report as PDF; empty where the header lacks what a page must name, because the findings matter more."""
+    try:
+        return draw_report(subject)
+    except Permanent:
+        return b""
 
 
 def _merge(sources: Sequence[Source]) -> list[_Seen]:
@@ -214,18 +266,20 @@ def _merge(sources: Sequence[Source]) -> list[_Seen]:
     """
     groups: dict[str, list[tuple[Finding, Source]]] = {}
     for number, source in enumerate(sources, start=1):
-        for order, finding in enumerate(source.analysis.findings, start=1):
+        for place_in_list, finding in enumerate(source.analysis.findings, start=1):
             if finding.kind not in _LANDMARKS:
-                loose = "" if finding.tooth is not None else f"/image{number}.{order}"
+                position = place_in_list if finding.reviewed is None else finding.reviewed.place
+                loose = "" if finding.tooth is not None else f"/image{number}.{position}"
                 groups.setdefault(f"{finding.label or finding.kind}{loose}", []).append((finding, source))
     return [
         _Seen(
             role=role,
             finding=group[0][0],
             algorithm=group[0][1].analysis.algorithm,
-            certainties=tuple(finding.certainty for finding, _ in group),
+            certainties=tuple(finding.certainty for finding, _ in group if not finding.by_person),
             flags=tuple(dict.fromkeys(flag for finding, _ in group for flag in finding.flags)),
             header=group[0][1].header,
+            revised=any(finding.reviewed is not None and finding.reviewed.revised for finding, _ in group),
         )
         for role, group in groups.items()
     ]
@@ -235,128 +289,3 @@ def _narrative(sentences: Sequence[str], algorithms: Sequence[Algorithm]) -> str
     made_by = ", ".join(f"{algorithm.name} {algorithm.version} ({algorithm.manufacturer})" for algorithm in algorithms)
     paragraphs = "".join(f"<p>{html.escape(text, quote=False)}</p>" for text in (*sentences, f"Made by {made_by}."))
     return f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'
-
-
-def _device(algorithm: Algorithm) -> _Json:
-    return {
-        "resourceType": "Device",
-        "identifier": [{"system": codes.ALGORITHM_SYSTEM, "value": _algorithm_value(algorithm)}],
-        "status": "active",
-        "manufacturer": algorithm.manufacturer,
-        "deviceName": [{"name": algorithm.name, "type": "model-name"}],
-        "type": {"coding": [_AI_TYPE], "text": "AI algorithm"},
-        "version": [
-            {"type": {"text": "software"}, "value": algorithm.version},
-            {"type": {"text": "weights SHA-256"}, "value": algorithm.weights_sha256},
-        ],
-    }
-
-
-def _patient(header: Dataset) -> _Json:
-    """The patient as DICOM names it: a logical reference, to be resolved before it is sent to a record."""
-    value = str(header.get("PatientID") or "").strip()
-    if not value:
-        return {"type": "Patient", "display": "The study has no PatientID"}
-    kind = {"coding": [_coding(f"{_TERMINOLOGY}/v2-0203", "MR", "Medical record number")]}
-    return {"type": "Patient", "identifier": {"type": kind, **_issuer(header), "value": value}}
-
-
-def _described_patient(header: Dataset) -> _Json:
-    """The same with birth date and sex, which are compared with the patient that the record has."""
-    known = {
-        (codes.BIRTH_DATE_EXTENSION, "valueDate"): _date(str(header.get("PatientBirthDate") or "")),
-        (codes.SEX_EXTENSION, "valueCode"): _SEX.get(str(header.get("PatientSex") or "")),
-    }
-    extensions = [{"url": url, key: value} for (url, key), value in known.items() if value]
-    return _patient(header) | ({"extension": extensions} if extensions else {})
-
-
-def _issuer(header: Dataset) -> _Json:
-    """Who gave the PatientID: a system where it is a true OID, else its name; nothing where DICOM does not say."""
-    name = str(header.get("IssuerOfPatientID") or "").strip()
-    qualifiers = (header.get("IssuerOfPatientIDQualifiersSequence") or [Dataset()])[0]
-    universal = str(qualifiers.get("UniversalEntityID") or "").strip()
-    for candidate in (universal, name):
-        if _OID.fullmatch(candidate):
-            return {"system": f"urn:oid:{candidate}"}
-    return {"assigner": {"display": name}} if name else {}
-
-
-def _order(header: Dataset) -> _Json | None:
-    accession = str(header.get("AccessionNumber") or "").strip()
-    if not accession:
-        return None
-    kind = {"coding": [_coding(f"{_TERMINOLOGY}/v2-0203", "ACSN", "Accession ID")]}
-    return {"type": "ServiceRequest", "identifier": {"type": kind, "value": accession}}
-
-
-def _body_site(fdi: int) -> _Json:
-    tooth = TEETH[fdi]
-    site = _coding(codes.SYSTEM_URI["SCT"], tooth.snomed, tooth.meaning)
-    # FDI has no registered system, and a bare "51" is another tooth to an ADA reader: it goes into text, named.
-    return {"coding": [site, {"system": _UNIVERSAL_SYSTEM, "code": tooth.universal}], "text": f"FDI {fdi}"}
-
-
-def _site(seen: _Seen) -> _Json:
-    """The part of the body; of a curve its part of the spine, with the end vertebrae as text."""
-    place = _concept(sites_of(seen.finding, seen.header)[0])
-    ends = span_of(seen.finding)
-    return place | ({"text": f"{ends[0]} to {ends[1]}"} if ends else {})
-
-
-def _measured(finding: Finding) -> list[_Json]:
-    """Measurements with UCUM units, and what is said of the finding in coded words, as components."""
-    concepts = [(codes.MEASUREMENTS[measured.kind], measured.value) for measured in finding.measurements]
-    components = [
-        {
-            "code": _concept(each.name),
-            "valueQuantity": {
-                "value": round(float(value), 1),
-                "unit": each.unit.meaning,
-                "system": codes.SYSTEM_URI["UCUM"],
-                "code": each.unit.value,
-            },
-        }
-        for each, value in concepts
-    ]
-    question = _concept(codes.FINDINGS[finding.kind].answer)
-    qualities = [codes.QUALITIES[flag] for flag in finding.flags if flag in codes.QUALITIES]
-    return [*components, *({"code": question, "valueCodeableConcept": _concept(value)} for value in qualities)]
-
-
-def _probability(certainty: float) -> _Json:
-    quantity = {"value": round(certainty, 3), "unit": "1", "system": codes.SYSTEM_URI["UCUM"], "code": "1"}
-    return {"code": {"text": "AI probability"}, "valueQuantity": quantity}
-
-
-def _concept(code: codes.Code) -> _Json:
-    return {"coding": [_coding(codes.SYSTEM_URI[code.scheme], code.value, code.meaning)]}
-
-
-def _coding(system: str, code: str, display: str) -> _Json:
-    return {"system": system, "code": code, "display": display}
-
-
-def _algorithm_value(algorithm: Algorithm) -> str:
-    return f"{_slug(algorithm.name)}/{algorithm.version}/{algorithm.weights_sha256[:16]}"
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
-
-
-def _instant(moment: datetime) -> str:
-    """FHIR instant in UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _study_date(header: Dataset) -> str | None:
-    # The date alone: DICOM times have no zone, and FHIR allows no time without one.
-    return _date(str(header.get("StudyDate") or ""))
-
-
-def _date(text: str) -> str | None:
-    try:
-        return datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC).date().isoformat()
-    except ValueError:
-        return None

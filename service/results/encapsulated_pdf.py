@@ -7,9 +7,10 @@ from pydicom.uid import EncapsulatedPDFStorage
 from service.domain.codes import IMAGING_REPORT
 from service.domain.result import Result
 from service.results.composite import as_result, code_item, composite, date_content, images_of, reference_to
-from service.results.evidence import unwarned
+from service.results.evidence import short, unwarned
 from service.results.report_page import draw_report
 from service.results.subject import Subject
+from service.results.verification import verdict
 
 KIND = "pdf"
 
@@ -28,7 +29,8 @@ def write(subject: Subject) -> Sequence[Result]:
     date_content(ds, sources)
     ds.Modality, ds.ConversionType = "DOC", "WSD"
     ds.AcquisitionDateTime, ds.BurnedInAnnotation = "", "YES"
-    ds.DocumentTitle, ds.VerificationFlag = "AI result, not verified", "UNVERIFIED"
+    ds.DocumentTitle = short(f"AI result, {verdict(sources)}")
+    ds.VerificationFlag = "UNVERIFIED" if subject.signature is None else "VERIFIED"
     ds.ConceptNameCodeSequence = [code_item(IMAGING_REPORT.value, IMAGING_REPORT.scheme, IMAGING_REPORT.meaning)]
     ds.SourceInstanceSequence = [reference_to(image[0].header) for image in images_of(subject)]
     document = draw_report(subject)

@@ -8,7 +8,6 @@ import contextlib
 import copy
 import hashlib
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +25,9 @@ from service.domain.finding import Algorithm, Analysis
 from service.domain.result import Result
 from service.domain.uid import is_uid
 from service.results.identity import device_uid, result_uid, series_uid
+from service.results.mending import mend
 from service.results.subject import Source, Subject
+from service.results.verification import described
 
 MANUFACTURER = "Dentgate"
 _DESIGNATOR = 0x00080102  # Coding Scheme Designator
@@ -80,18 +81,6 @@ _IMAGE = (
     "SoftwareVersions",
     "InstitutionName",
 )
-#: Type 2 attributes that highdicom takes for granted and dental files often lack.
-_ALWAYS = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
 #: Highest Series and Instance Number of an image that the Series Number of its results follows, so that IS can hold it.
 _MOST_SERIES, _MOST_IMAGES = 20_000, 10_000
 #: Our models by their place among the results of an image. Fixed for ever: append only.
@@ -106,10 +95,6 @@ _OUR_MODELS = (
 )
 _KEPT_PLACES = 20  # for models of ours
 _IMAGES_OF_A_MODEL = 100  # images of one series whose results stand apart also where several models read them
-_DATES = ("PatientBirthDate", "StudyDate")
-_TIMES = ("PatientBirthTime", "StudyTime")
-_DATE = re.compile(r"\d{8}")
-_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 
 
 @contextlib.contextmanager
@@ -134,7 +119,7 @@ def evidence_of(source: Source) -> Dataset:
     for keyword in (*STUDY, *_IMAGE):
         if (element := _element(source.header, keyword)) is not None:
             clean.add(element)
-    _mend(clean)
+    mend(clean)
     clean.Rows, clean.Columns = source.analysis.rows, source.analysis.columns
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
         if not is_uid(str(clean.get(keyword) or "")):
@@ -151,19 +136,6 @@ def _element(header: Dataset, keyword: str) -> DataElement | None:
         return None
 
 
-def _mend(ds: Dataset) -> None:
-    for keyword in _ALWAYS:
-        if ds.get(keyword) is None:
-            setattr(ds, keyword, "")
-    for keywords, pattern in ((_DATES, _DATE), (_TIMES, _TIME)):
-        for keyword in keywords:
-            if keyword in ds and not pattern.fullmatch(str(ds[keyword].value)):
-                setattr(ds, keyword, "")
-    if ds.PatientSex not in {"M", "F", "O"}:
-        ds.PatientSex = ""
-    ds.Modality = ds.get("Modality") or "OT"
-
-
 def coded(code: Code) -> SrCode:
     """The concept as highdicom takes it."""
     return SrCode(code.value, code.scheme, code.meaning)
@@ -178,19 +150,19 @@ def common(subject: Subject, source: Source, kind: str, number: int, description
         description: Series Description; says that it is AI and unverified. The place of the image is added.
     """
     analysis = source.analysis
-    identity = (subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid)
+    identity = (subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid, source.edition)
     return {
         "series_instance_uid": series_uid(*identity),
         "series_number": _series_number(number, source),
-        "series_description": _described(description, source),
+        "series_description": _described(described(description, source), source),
         "sop_instance_uid": result_uid(*identity),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": short(analysis.algorithm.name),
         "software_versions": short(analysis.algorithm.version),
         "device_serial_number": serial_number(analysis.algorithm),
-        "content_date": analysis.started_at.date(),
-        "content_time": analysis.started_at.time(),
+        "content_date": source.made_at.date(),
+        "content_time": source.made_at.time(),
         "contributing_equipment": [_equipment(source)],
     }
 
@@ -265,10 +237,10 @@ def finished(ds: Dataset, source: Source, kind: str) -> Result:
 
 def stamped(ds: Dataset, source: Source, kind: str) -> Result:
     """The same for a data set whose codes were looked at already."""
-    started_at = source.analysis.started_at
-    ds.InstanceCreationDate = f"{started_at:%Y%m%d}"
-    ds.InstanceCreationTime = f"{started_at:%H%M%S.%f}"
-    ds.ContributingEquipmentSequence[-1].ContributionDateTime = f"{started_at:%Y%m%d%H%M%S.%f}"  # highdicom's own item
+    made_at = source.made_at
+    ds.InstanceCreationDate = f"{made_at:%Y%m%d}"
+    ds.InstanceCreationTime = f"{made_at:%H%M%S.%f}"
+    ds.ContributingEquipmentSequence[-1].ContributionDateTime = f"{made_at:%Y%m%d%H%M%S.%f}"  # highdicom's own item
     buffer = io.BytesIO()
     ds.save_as(buffer, enforce_file_format=True)
     return Result(kind, str(ds.SOPInstanceUID), "application/dicom", buffer.getvalue())

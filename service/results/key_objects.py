@@ -11,7 +11,6 @@ from pydicom.uid import (
 
 from service.domain.result import Result
 from service.results.composite import (
-    NOT_VERIFIED,
     Sources,
     as_result,
     code_item,
@@ -24,6 +23,7 @@ from service.results.evidence import unwarned
 from service.results.identity import result_uid, series_uid
 from service.results.segmentation import STRICT, segmented
 from service.results.subject import Source, Subject
+from service.results.verification import headline
 
 KIND = "key-objects"
 
@@ -55,7 +55,7 @@ def write(subject: Subject) -> Sequence[Result]:
     ds.CurrentRequestedProcedureEvidenceSequence = [evidence_item(subject, [*references, *results])]
     ds.ContentSequence = [
         *observer(shown[0]),
-        text_item("113012", "Key Object Description", f"{NOT_VERIFIED}: images in which something was found"),
+        text_item("113012", "Key Object Description", f"{headline(shown)}: images in which something was found"),
         *(_referring("IMAGE", reference) for reference in references),
         *(
             _referring("IMAGE" if reference[1] == SegmentationStorage else "COMPOSITE", reference)
@@ -76,7 +76,11 @@ def _results(subject: Subject, source: Source) -> list[Reference]:
     kinds = [("sr", Comprehensive3DSRStorage), *([(STRICT, SegmentationStorage)] if segmented(source) else [])]
     uid = source.analysis.sop_instance_uid
     return [
-        (series_uid(*identity, kind, uid), str(sop_class), result_uid(*identity, kind, uid))
+        (
+            series_uid(*identity, kind, uid, source.edition),
+            str(sop_class),
+            result_uid(*identity, kind, uid, source.edition),
+        )
         for kind, sop_class in kinds
     ]
 

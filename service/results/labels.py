@@ -27,6 +27,11 @@ def finding_label(finding: Finding) -> str:
     return " ".join(part for part in (*parts, *measured(finding)) if part)
 
 
+def sureness(finding: Finding) -> list[str]:
+    """How certain the algorithm is: "82 %"; nothing where a person says so."""
+    return [] if finding.by_person else [f"{round(finding.certainty * 100, 1):.0f} %"]
+
+
 def measured(finding: Finding) -> list[str]:
     """Its measurements with their units: "34.2 deg"."""
     return [f"{each.value:.1f} {MEASUREMENTS[each.kind].unit.value}" for each in finding.measurements]

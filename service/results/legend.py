@@ -7,8 +7,8 @@ from service.domain.finding import Finding
 from service.results import wording
 from service.results.colours import Rgb, drawn_colour
 from service.results.composite import Sources, findings_of
-from service.results.evidence import percent
-from service.results.labels import UNCERTAIN, finding_name, measured, site_name
+from service.results.labels import UNCERTAIN, finding_name, measured, site_name, sureness
+from service.results.verification import struck_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def _kinds(findings: list[Finding]) -> Iterator[Line]:
 
 def _place(finding: Finding) -> str:
     where = " ".join(part for part in (site_name(finding), *measured(finding)) if part)
-    certainty = f"{percent(finding.certainty):.0f} %"
-    return f"{where} ({certainty})" if where else certainty
+    sure = "".join(sureness(finding)) or "by the reviewer"
+    return f"{where} ({sure})" if where else sure
 
 
 def _teeth(findings: list[Finding]) -> Iterator[Line]:
@@ -64,5 +64,8 @@ def _others(sources: Sources) -> Iterator[Line]:
         yield Line("Red and yellow: what of the image counted most for the model; not the outline of a finding")
     notes = dict.fromkeys(note for source in sources for note in source.analysis.notes)
     yield from (Line(wording.NOTES.get(note, note)) for note in notes)
+    rejected = struck_out(source.analysis for source in sources)
+    if rejected:
+        yield Line(rejected[:1].upper() + rejected[1:])
     algorithms = dict.fromkeys(f"{each.analysis.algorithm.name} {each.analysis.algorithm.version}" for each in sources)
     yield Line(f"Made by {', '.join(algorithms)}")

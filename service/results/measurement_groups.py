@@ -26,11 +26,13 @@ from service.domain.codes import (
     Code,
 )
 from service.domain.finding import Algorithm, Finding, Region
+from service.domain.review import Signature
 from service.results import wording
 from service.results.encoding import coded_entry, element, items, sequence, text
 from service.results.evidence import declare_private_scheme, percent
 from service.results.identity import tracking_label
 from service.results.regions import closed_box
+from service.results.verification import person_name, remark
 
 _CONTENT = 0x0040A730  # Content Sequence
 _MEASUREMENTS = "126010"  # (126010, DCM, "Imaging Measurements")
@@ -49,6 +51,10 @@ _PURPOSE = Code("130400", "DCM", "Geometric purpose of region")
 _REGION = Code("111030", "DCM", "Image Region")
 _SOURCE = Code("260753009", "SCT", "Source")
 _COMMENT = Code("121106", "DCM", "Comment")
+_OBSERVER = Code("121005", "DCM", "Observer Type")
+_PERSON = Code("121006", "DCM", "Person")
+_PERSON_NAME = Code("121008", "DCM", "Person Observer Name")
+_ORGANIZATION = Code("121009", "DCM", "Person Observer's Organization Name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,21 @@ class Image:
     columns: int
 
 
-def encoded_groups(groups: Iterable[Group], image: Image, algorithm: Algorithm) -> bytes:
-    """The items of the content sequence of (126010, DCM, "Imaging Measurements")."""
-    return items(*(_encoded(group, image, algorithm) for group in groups))
+def encoded_groups(
+    groups: Iterable[Group], image: Image, algorithm: Algorithm, signature: Signature | None = None
+) -> bytes:
+    """The items of the content sequence of (126010, DCM, "Imaging Measurements").
+
+    Args:
+        signature: who says what the algorithm does not.
+    """
+    return items(*(_encoded(group, image, algorithm, signature) for group in groups))
+
+
+def remarks_of(finding: Finding) -> list[str]:
+    """Flags in words, those with a code left out, because they are evaluations; and what a person did to it."""
+    flags = [wording.flag(flag) for flag in finding.flags if flag not in QUALITIES]
+    return [*flags, *([remark(finding)] if remark(finding) else [])]
 
 
 def taken_content(report: Dataset, groups: bytes) -> bytes:
@@ -109,18 +127,18 @@ def _is_called(item: Dataset, value: str) -> bool:
     return bool(names) and names[0].get("CodeValue") == value
 
 
-def _encoded(group: Group, image: Image, algorithm: Algorithm) -> bytes:
+def _encoded(group: Group, image: Image, algorithm: Algorithm, signature: Signature | None) -> bytes:
     finding, concepts = group.finding, FINDINGS[group.finding.kind]
     anatomy = concepts.category == FINDINGS["tooth"].category
     evaluations = [*([] if anatomy else [PRESENT]), *(QUALITIES[flag] for flag in finding.flags if flag in QUALITIES)]
     content = [
         _text(_CONTEXT, _TRACKING, tracking_label(finding, group.number)),
         _item(_CONTEXT, "UIDREF", _TRACKING_UID, text(0x0040A124, "UI", group.tracking_uid)),
+        *(_person(signature) if finding.by_person and signature is not None else ()),
         _code(_CONTAINS, _CATEGORY, concepts.category),
         _code(_CONTAINS, _FINDING, concepts.finding),
         *(_code(_MODIFIER, _SITE, site) for site in group.sites),
-        *_algorithm(algorithm),
-        _number(CERTAINTY, percent(finding.certainty), PERCENT),
+        *(() if finding.by_person else (*_algorithm(algorithm), _certainty(finding))),
         *(
             _number(MEASUREMENTS[each.kind].name, round(float(each.value), 1), MEASUREMENTS[each.kind].unit)
             for each in finding.measurements
@@ -128,9 +146,23 @@ def _encoded(group: Group, image: Image, algorithm: Algorithm) -> bytes:
         *(_code(_CONTAINS, concepts.finding, value) for value in evaluations),
         _code(_CONTAINS, _PURPOSE, BOUNDED_BY),
         _box(group.region, image),
-        *(_text(_CONTAINS, _COMMENT, wording.flag(flag)) for flag in finding.flags if flag not in QUALITIES),
+        *(_text(_CONTAINS, _COMMENT, words) for words in remarks_of(finding)),
     ]
     return _container(content)
+
+
+def _certainty(finding: Finding) -> bytes:
+    return _number(CERTAINTY, percent(finding.certainty), PERCENT)
+
+
+def _person(signature: Signature) -> tuple[bytes, ...]:
+    """TID 1002 and 1003."""
+    organization = signature.reviewer.organization
+    return (
+        _code(_CONTEXT, _OBSERVER, _PERSON),
+        _item(_CONTEXT, "PNAME", _PERSON_NAME, text(0x0040A123, "PN", person_name(signature))),
+        *([_text(_CONTEXT, _ORGANIZATION, organization)] if organization else []),
+    )
 
 
 def _container(content: Sequence[bytes]) -> bytes:

@@ -28,7 +28,7 @@ from service.domain.codes import (
     Code,
 )
 from service.domain.errors import Permanent
-from service.domain.finding import Algorithm, Finding, Measurement, Region
+from service.domain.finding import Finding, Measurement, Region
 from service.domain.result import Result
 from service.results import wording
 from service.results.evidence import (
@@ -43,11 +43,12 @@ from service.results.evidence import (
     stamped,
     unwarned,
 )
-from service.results.identity import derived_uid, device_uid, tracking_label, tracking_uid
-from service.results.measurement_groups import Group, Image, encoded_groups, taken_content
+from service.results.identity import derived_uid, device_uid, result_uid, tracking_label, tracking_uid
+from service.results.measurement_groups import Group, Image, encoded_groups, remarks_of, taken_content
 from service.results.regions import closed_box
 from service.results.sites import shown_in, sites_of
 from service.results.subject import Source, Subject
+from service.results.verification import earlier_edition, person_observer, predecessors, verify
 
 COMMENT = Code("121106", "DCM", "Comment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -55,6 +56,8 @@ _PROJECTION = {"CR", "DX", "IO", "PX", "MG", "RF", "RG", "XA"}
 _MODALITY = "121139"  # (121139, DCM, "Modality")
 #: Findings whose absence from a whole image is a statement of its own, also where something else was found.
 _STATED = {"fracture", "scoliosis"}
+_KINDS = ("sr", "sr-image")  # of reports: findings with regions, findings of the whole image beside those
+_AFTER_TRACKING = 2  # place in a group: after Tracking Identifier and UID
 Groups = Sequence[sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations]
 
 
@@ -111,7 +114,7 @@ class _Writer:
         """A report of groups; ``repeated`` are put in their place as bytes, the first of them again."""
         evidence = self._evidence
         content = sr.MeasurementReport(
-            observation_context=_observer(self._analysis.algorithm),
+            observation_context=_observer(self._source),
             procedure_reported=coded(IMAGING_PROCEDURE),
             imaging_measurements=groups,
             title=codes.DCM.ImagingMeasurementReport,
@@ -122,14 +125,22 @@ class _Writer:
             evidence=[evidence], content=content, is_complete=True, is_final=False, is_verified=False, **details
         )
         _repair(report, evidence)
+        self._verify(report)
         if len(repeated) <= 1:
             return finished(report, self._source, "sr")
         image = Image(
             str(evidence.SOPClassUID), str(evidence.SOPInstanceUID), self._analysis.rows, self._analysis.columns
         )
-        tail = taken_content(report, encoded_groups(repeated, image, self._analysis.algorithm))
+        tail = taken_content(report, encoded_groups(repeated, image, self._analysis.algorithm, self._source.signature))
         head = stamped(report, self._source, "sr")
         return replace(head, content=head.content + tail)
+
+    def _verify(self, report: Dataset) -> None:
+        """Under whose name it stands, and in place of which report: the one of its kind, else the other one."""
+        editions = self._source.edition, earlier_edition(self._source)
+        now, before = (uids_in(self._subject, self._source, edition) for edition in editions)
+        same = before[now.index(str(report.SOPInstanceUID))]
+        verify(report, self._source, predecessors(self._subject, [same, *before]), self._subject.study_instance_uid)
 
     def _group(self, finding: Finding, number: int, region: Region) -> Group:
         analysis = self._analysis
@@ -144,7 +155,7 @@ class _Writer:
         evaluations = [*([] if anatomy else [PRESENT]), *_qualities(finding)]
         group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(finding, number),
-            algorithm_id=_algorithm(self._source),
+            algorithm_id=None if finding.by_person else _algorithm(self._source),
             referenced_region=sr.ImageRegion(
                 sr.GraphicTypeValues.POLYLINE,
                 closed_box(region, self._analysis.rows, self._analysis.columns),
@@ -154,26 +165,35 @@ class _Writer:
             finding_category=coded(concepts.category),
             finding_sites=self._sites(finding),
             geometric_purpose=coded(BOUNDED_BY),
-            measurements=_measurements(finding),
+            measurements=_measurements(finding) or None,
             qualitative_evaluations=[_evaluation(concepts.finding, value) for value in evaluations] or None,
         )
-        _comment(group, finding)
+        self._attribute(group, finding)
         return group
 
     def _whole(self, finding: Finding, number: int) -> sr.MeasurementsAndQualitativeEvaluations:
         concepts = FINDINGS[finding.kind]
         group = sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(finding, number),
-            algorithm_id=_algorithm(self._source),
+            algorithm_id=None if finding.by_person else _algorithm(self._source),
             finding_type=coded(concepts.finding),
             finding_category=coded(concepts.category),
             finding_sites=self._sites(finding),
-            measurements=_measurements(finding),
+            measurements=_measurements(finding) or None,
             qualitative_evaluations=[_evaluation(concepts.finding, value) for value in (PRESENT, *_qualities(finding))],
             source_images=[self._image()],
         )
-        _comment(group, finding)
+        self._attribute(group, finding)
         return group
+
+    def _attribute(self, group: Sequence[Dataset], finding: Finding) -> None:
+        """Remarks; and the person as observer in place of the algorithm, where a person says so (TID 1002)."""
+        content = group[0].ContentSequence
+        if finding.by_person and self._source.signature is not None:
+            for place, item in enumerate(person_observer(self._source.signature), start=_AFTER_TRACKING):
+                content.insert(place, item)
+        for remark in remarks_of(finding):
+            content.append(_text(remark))
 
     def _not_found(self) -> Groups:
         """What was looked for in vain: said, not left out (a report without groups is not a report)."""
@@ -228,7 +248,18 @@ class _Writer:
         return [sr.FindingSite(coded(site)) for site in sites_of(finding, self._source.header)]
 
 
-def _observer(algorithm: Algorithm) -> sr.ObservationContext:
+def uids_in(subject: Subject, source: Source, edition: str) -> list[str]:
+    """SOP Instance UIDs of the reports of an analysis in an edition, made or not: with regions, of the whole image."""
+    analysis = source.analysis
+    return [
+        result_uid(subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid, edition)
+        for kind in _KINDS
+    ]
+
+
+def _observer(source: Source) -> sr.ObservationContext:
+    """The algorithm, and the person who signed (TID 1001)."""
+    algorithm = source.analysis.algorithm
     attributes = sr.DeviceObserverIdentifyingAttributes(
         uid=device_uid(algorithm),
         name=short(algorithm.name),
@@ -237,9 +268,10 @@ def _observer(algorithm: Algorithm) -> sr.ObservationContext:
         serial_number=serial_number(algorithm),
     )
     return sr.ObservationContext(
+        observer_person_context=None if source.signature is None else person_observer(source.signature),
         observer_device_context=sr.ObserverContext(
             observer_type=codes.DCM.Device, observer_identifying_attributes=attributes
-        )
+        ),
     )
 
 
@@ -255,9 +287,9 @@ def _algorithm(source: Source) -> sr.AlgorithmIdentification:
 
 
 def _measurements(finding: Finding) -> list[sr.Measurement]:
-    """The certainty, and what was measured, in its unit with one decimal."""
+    """The certainty of an algorithm, and what was measured, in its unit with one decimal."""
     certainty = sr.Measurement(coded(CERTAINTY), percent(finding.certainty), coded(PERCENT))
-    return [certainty, *(_measurement(measured) for measured in finding.measurements)]
+    return [*([] if finding.by_person else [certainty]), *(_measurement(measured) for measured in finding.measurements)]
 
 
 def _measurement(measured: Measurement) -> sr.Measurement:
@@ -271,13 +303,6 @@ def _qualities(finding: Finding) -> list[Code]:
 
 def _evaluation(name: Code, value: Code) -> sr.QualitativeEvaluation:
     return sr.QualitativeEvaluation(coded(name), coded(value))
-
-
-def _comment(group: Sequence[Dataset], finding: Finding) -> None:
-    """Flags of one finding, in words, as TEXT items of its group; those with a code are evaluations already."""
-    for flag in finding.flags:
-        if flag not in QUALITIES:
-            group[0].ContentSequence.append(_text(wording.flag(flag)))
 
 
 def _conclude(content: sr.MeasurementReport, source: Source) -> None:

@@ -26,15 +26,16 @@ from service.results.composite import (
     reference_to,
     warning_lines,
 )
-from service.results.evidence import percent, unwarned
-from service.results.labels import finding_label
+from service.results.evidence import short, unwarned
+from service.results.labels import finding_label, sureness
 from service.results.subject import Subject
+from service.results.verification import verdict
 
 KIND = "presentation-state"
 _TEETH, _FINDINGS, _NOTES = "AI_TEETH", "AI_FINDINGS", "AI_NOTES"
 _LAYERS = (  # name, description, CIELab
-    (_TEETH, "AI teeth, not verified", (85.0, -45.0, 30.0)),
-    (_FINDINGS, "AI findings, not verified", (62.0, 60.0, 55.0)),
+    (_TEETH, "AI teeth", (85.0, -45.0, 30.0)),
+    (_FINDINGS, "AI findings", (62.0, 60.0, 55.0)),
     (_NOTES, "AI remarks", (90.0, -5.0, 80.0)),
 )
 _LINE_HEIGHT = 0.035  # of the displayed area, for a line of text
@@ -58,9 +59,9 @@ def _write(subject: Subject, sources: Sources) -> Result:
     series = (905, "AI: outlines and numbers (unverified)")
     ds = composite(subject, sources, KIND, series, sop_class)
     ds.Modality = "PR"
-    started_at = sources[0].analysis.started_at
-    ds.PresentationCreationDate, ds.PresentationCreationTime = f"{started_at:%Y%m%d}", f"{started_at:%H%M%S}"
-    ds.ContentLabel, ds.ContentDescription = "AI_RESULT", "AI result, not verified"
+    made_at = sources[0].made_at
+    ds.PresentationCreationDate, ds.PresentationCreationTime = f"{made_at:%Y%m%d}", f"{made_at:%H%M%S}"
+    ds.ContentLabel, ds.ContentDescription = "AI_RESULT", short(f"AI result, {verdict(sources)}")
     ds.ContentCreatorName = "AI^Dentgate"
     ds.ReferencedSeriesSequence = [_referenced_series(header)]
     ds.DisplayedAreaSelectionSequence = [_displayed_area(sources)]
@@ -182,7 +183,7 @@ def _remarks(sources: Sources) -> list[str]:
     for source in sources:
         analysis = source.analysis
         whole = [finding for finding in analysis.findings if finding.region is None]
-        lines += [f"{finding_label(finding)} {percent(finding.certainty):.0f} %" for finding in whole]
+        lines += [" ".join((finding_label(finding), *sureness(finding))) for finding in whole]
         if analysis.refused:
             lines.append(f"{analysis.algorithm.name}: not read: {analysis.refused}")
         elif not analysis.findings:

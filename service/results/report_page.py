@@ -15,12 +15,13 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from service.results import wording
-from service.results.composite import NOT_VERIFIED, findings_of, images_of, warning_lines
+from service.results.composite import findings_of, images_of, warning_lines
 from service.results.evidence import MANUFACTURER, evidence_of
 from service.results.legend import legend_of
 from service.results.odontogram import LIGHT, draw_chart, is_dental
 from service.results.overlay import draw_overlay
 from service.results.subject import Subject
+from service.results.verification import headline, opening, verdict
 
 _WIDTH, _HEIGHT = 595.0, 842.0  # A4 in points
 _MARGIN = 42.0
@@ -42,7 +43,7 @@ def draw_report(subject: Subject) -> bytes:
         pdfmetrics.registerFont(TTFont(name, str(Path(reportlab.__file__).parent / "fonts" / f"{name}.ttf")))
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(_WIDTH, _HEIGHT), invariant=1)
-    canvas.setTitle("AI result, not verified")
+    canvas.setTitle(f"AI result, {verdict(subject.sources)}")
     canvas.setAuthor(MANUFACTURER)
     _Page(canvas, subject).draw()
     canvas.showPage()
@@ -65,6 +66,9 @@ class _Page:
         self._write(_patient_line(evidence_of(first)), _PLAIN, 9)
         self._write(_study_line(evidence_of(first)), _PLAIN, 9)
         self._draw_warning()
+        if self._subject.signature is not None and self._subject.signature.withdrawn:
+            self._write(opening(self._subject.sources), _PLAIN, 11)  # what was said of another patient is not repeated
+            return
         self._draw_pictures()
         self._draw_chart()
         self._draw_findings()
@@ -138,8 +142,8 @@ class _Page:
     def _draw_foot(self) -> None:
         started_at = self._subject.sources[0].analysis.started_at
         made = f"Made by {MANUFACTURER} on {started_at:%Y-%m-%d %H:%M %Z}"
-        check = "a dentist or radiologist must check it"
-        lines = [f"{NOT_VERIFIED}. {made}; {check}.", f"Study {self._subject.study_instance_uid}"]
+        check = "" if self._subject.signature else "; a dentist or radiologist must check it"
+        lines = [f"{headline(self._subject.sources)}. {made}{check}.", f"Study {self._subject.study_instance_uid}"]
         self._canvas.setFillGray(0.35)
         self._canvas.setFont(_PLAIN, 7)
         for number, line in enumerate(lines):

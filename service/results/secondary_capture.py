@@ -28,6 +28,7 @@ from service.results.legend import Line, legend_of
 from service.results.odontogram import DARK, draw_chart, is_dental
 from service.results.overlay import draw_overlay
 from service.results.subject import Subject
+from service.results.verification import verdict
 
 KIND = "secondary-capture"
 _WIDTH, _MOST_HEIGHT = 1600, 1500  # pixels of the picture of the image: every viewer and archive takes that
@@ -56,7 +57,7 @@ def _write(subject: Subject, sources: Sources) -> list[Result]:
     ds.Modality, ds.ConversionType = "OT", "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.BurnedInAnnotation, ds.RecognizableVisualFeatures, ds.LossyImageCompression = "YES", "NO", "00"
-    ds.DerivationDescription = "AI findings drawn over the image, not verified"
+    ds.DerivationDescription = f"AI findings drawn over the image, {verdict(sources)}"
     source_image = reference_to(header)
     source_image.PurposeOfReferenceCodeSequence = [
         code_item("121322", "DCM", "Source image for image processing operation")

@@ -8,26 +8,28 @@ Three forms, because no form serves every reader:
 highdicom makes everything but the pixel data, from an image of one pixel; the bits are packed here from run lengths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import highdicom as hd
 import numpy as np
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from service.domain.codes import ARTIFICIAL_INTELLIGENCE, FINDINGS
+from service.domain.codes import ARTIFICIAL_INTELLIGENCE, FINDINGS, PRIVATE_SCHEME, Code
 from service.domain.finding import Finding, Region
 from service.domain.result import Result
 from service.results.colours import lab_of
 from service.results.composite import numbers_of
-from service.results.evidence import coded, common, evidence_of, finished, short, unwarned
+from service.results.evidence import coded, common, declare_private_scheme, evidence_of, short, stamped, unwarned
 from service.results.frames import labelled, packed
 from service.results.identity import derived_uid, tracking_label, tracking_uid
 from service.results.regions import mask_of
 from service.results.sites import region_of, sites_of
 from service.results.subject import Source, Subject
+from service.results.verification import verdict
 
 STRICT, PLANE, LABELMAP = "seg", "seg-plane", "seg-labelmap"
 _FORMS = {STRICT: (900, ""), PLANE: (902, " with detector plane"), LABELMAP: (903, " as label map")}
@@ -93,7 +95,9 @@ def _write(subject: Subject, source: Source, form: str) -> list[Result]:
         frames = np.pad(frames, (0, frames.size % 2))
     else:
         frames = packed(regions, analysis.rows, analysis.columns)
-    head = finished(seg, source, form)
+    if any(code.scheme == PRIVATE_SCHEME for segment in segments for code in _codes(segment.finding, source)):
+        declare_private_scheme(seg)
+    head = stamped(seg, source, form)
     # Joined rather than written by pydicom, which would hold the frames three times more.
     content = b"".join((head.content, _PIXEL_DATA, frames.size.to_bytes(4, "little"), frames.data))
     return [replace(head, content=content)]
@@ -108,18 +112,18 @@ def _without_pixels(
     small.update(evidence)
     small.Rows = small.Columns = 1
     shape = (1, 1, 1) if form == LABELMAP else (1, 1, 1, len(segments))
-    kinds = hd.seg.SegmentationTypeValues
+    kinds, shared = hd.seg.SegmentationTypeValues, _Shared(source)
     seg: Dataset = hd.seg.Segmentation(
         source_images=[small],
         pixel_array=np.zeros(shape, np.uint8),
         segmentation_type=kinds.LABELMAP if form == LABELMAP else kinds.BINARY,
         segment_descriptions=[
-            _described(each, segment, subject, source) for each, segment in enumerate(segments, start=1)
+            _described(each, segment, subject, source, shared) for each, segment in enumerate(segments, start=1)
         ],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
         content_label="AI_RESULT",
-        content_description="AI segmentation, not verified",
+        content_description=short(f"AI segmentation, {verdict([source])}"),
         **common(subject, source, form, number, f"AI: {_content(segments)} segmentation{remark} (unverified)"),
     )
     del seg.PixelData
@@ -127,27 +131,51 @@ def _without_pixels(
     return seg
 
 
+def _codes(finding: Finding, source: Source) -> Iterator[Code]:
+    """Every code of its segment that depends on the finding."""
+    concepts = FINDINGS[finding.kind]
+    yield from (concepts.category, concepts.finding, region_of(finding, source.header))
+    yield from sites_of(finding, source.header)
+
+
 def _content(segments: Sequence[Segment]) -> str:
     return "teeth" if all(segment.finding.kind == "tooth" for segment in segments) else "findings"
 
 
-def _described(place: int, segment: Segment, subject: Subject, source: Source) -> hd.seg.SegmentDescription:
+class _Shared:
+    """Parts that the segments of one object have in common: made once, not 32 times."""
+
+    def __init__(self, source: Source) -> None:
+        algorithm = source.analysis.algorithm
+        self.algorithm = hd.AlgorithmIdentificationSequence(
+            name=short(algorithm.name), family=coded(ARTIFICIAL_INTELLIGENCE), version=short(algorithm.version)
+        )
+        self._concepts = dict[Code, CodedConcept]()
+
+    def concept(self, code: Code) -> CodedConcept:
+        """The code as an item of a sequence."""
+        if code not in self._concepts:
+            self._concepts[code] = CodedConcept.from_code(coded(code))
+        return self._concepts[code]
+
+
+def _described(
+    place: int, segment: Segment, subject: Subject, source: Source, shared: _Shared
+) -> hd.seg.SegmentDescription:
     analysis, algorithm, finding = source.analysis, source.analysis.algorithm, segment.finding
-    concepts = FINDINGS[finding.kind]
+    concepts, kinds = FINDINGS[finding.kind], hd.seg.SegmentAlgorithmTypeValues
     uid = tracking_uid(subject.study_instance_uid, algorithm, analysis.sop_instance_uid, finding, segment.number)
     return hd.seg.SegmentDescription(
         segment_number=place,
         segment_label=short(segment_label(finding)),
-        segmented_property_category=coded(concepts.category),
-        segmented_property_type=coded(concepts.finding),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=short(algorithm.name), family=coded(ARTIFICIAL_INTELLIGENCE), version=short(algorithm.version)
-        ),
+        segmented_property_category=shared.concept(concepts.category),
+        segmented_property_type=shared.concept(concepts.finding),
+        algorithm_type=kinds.SEMIAUTOMATIC if finding.by_person else kinds.AUTOMATIC,
+        algorithm_identification=shared.algorithm,
         tracking_uid=uid,
         tracking_id=short(tracking_label(finding, segment.number)),
-        anatomic_regions=[coded(region_of(finding, source.header))],
-        primary_anatomic_structures=[coded(site) for site in sites_of(finding, source.header)]
+        anatomic_regions=[shared.concept(region_of(finding, source.header))],
+        primary_anatomic_structures=[shared.concept(site) for site in sites_of(finding, source.header)]
         if _is_placed(finding)
         else None,
         display_color=hd.color.CIELabColor(*lab_of(finding, place)),

@@ -1,11 +1,24 @@
 """What results are made from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from pydicom.dataset import Dataset
 
+from service.domain.codes import Code
 from service.domain.finding import Analysis, Finding
+from service.domain.review import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A DICOM object that an earlier revision of the study made."""
+
+    kind: str
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +27,13 @@ class Source:
 
     Attributes:
         picture: the image as it is looked at, a PNG in the geometry of the stored image, maybe smaller; empty = none.
+        signature: who answers for it; then the findings are those that the person let stand. None = nobody.
     """
 
     header: Dataset
     analysis: Analysis
     picture: bytes = b""
+    signature: Signature | None = None
 
     @property
     def numbers(self) -> tuple[int | None, int | None]:
@@ -28,12 +43,17 @@ class Source:
     @property
     def counted(self) -> tuple[tuple[Finding, int], ...]:
         """The findings, each with its number among those of the same label: 1 for the first, which is nearly all."""
-        seen: dict[str, int] = {}
-        counted = []
-        for finding in self.analysis.findings:
-            seen[finding.label] = seen.get(finding.label, 0) + 1
-            counted.append((finding, seen[finding.label]))
-        return tuple(counted)
+        return self.analysis.counted
+
+    @property
+    def edition(self) -> str:
+        """What UIDs of results depend on besides image and algorithm: the signature; empty = nobody signed."""
+        return "" if self.signature is None else self.signature.edition
+
+    @property
+    def made_at(self) -> datetime:
+        """When what it says was said: the start of the analysis, or when it was signed."""
+        return self.analysis.started_at if self.signature is None else self.signature.at
 
     @property
     def place(self) -> str:
@@ -51,8 +71,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a result is about: all analyzed images of one revision of a study."""
+    """What a result is about: all analyzed images of one revision of a study.
+
+    Attributes:
+        report_codes: kind of examination -> code of its report, where the site has one of its own.
+        earlier: DICOM objects that earlier revisions made of the study, the oldest first; known only where a person
+            signed or withdrew.
+    """
 
     study_instance_uid: str
     revision: int
     sources: Sequence[Source]
+    report_codes: Mapping[str, Code] = field(default_factory=dict)
+    earlier: Sequence[Reference] = ()
+
+    @property
+    def signature(self) -> Signature | None:
+        """Under whose name the results go out; None = nobody's."""
+        return self.sources[0].signature if self.sources else None

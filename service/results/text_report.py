@@ -13,12 +13,13 @@ from pydicom.uid import BasicTextSRStorage
 from service.domain.codes import IMAGING_REPORT
 from service.domain.result import Result
 from service.results import measurement_report, wording
-from service.results.composite import as_result, code_item, composite, date_content
+from service.results.composite import as_result, code_item, composite, date_content, uid_for
 from service.results.content_items import evidence_item, language, observer, section, text_item
-from service.results.evidence import percent, unwarned
+from service.results.evidence import unwarned
 from service.results.identity import result_uid
-from service.results.labels import finding_label
-from service.results.subject import Source, Subject
+from service.results.labels import finding_label, sureness
+from service.results.subject import Reference, Source, Subject
+from service.results.verification import earlier_edition, predecessors, remark, verify
 
 KIND = "sr-text"
 
@@ -42,7 +43,19 @@ def write(subject: Subject) -> Sequence[Result]:
 
 def _uid(subject: Subject, source: Source, kind: str) -> str:
     analysis = source.analysis
-    return result_uid(subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid)
+    identity = subject.study_instance_uid, analysis.algorithm, kind, analysis.sop_instance_uid
+    return result_uid(*identity, source.edition)
+
+
+def _predecessors(subject: Subject, source: Source) -> list[Reference]:
+    before = earlier_edition(source)
+    return predecessors(
+        subject,
+        [
+            uid_for(subject, [source], KIND, edition=before),
+            *measurement_report.uids_in(subject, source, before),
+        ],
+    )
 
 
 def _has_regions(source: Source) -> bool:
@@ -56,6 +69,7 @@ def _write(subject: Subject, source: Source) -> Result:
     date_content(ds, [source])
     ds.Modality, ds.ValueType, ds.ContinuityOfContent = "SR", "CONTAINER", "SEPARATE"
     ds.CompletionFlag, ds.PreliminaryFlag, ds.VerificationFlag = "COMPLETE", "PRELIMINARY", "UNVERIFIED"
+    verify(ds, source, _predecessors(subject, source), subject.study_instance_uid)
     ds.ReferencedPerformedProcedureStepSequence, ds.PerformedProcedureCodeSequence = [], []
     ds.ConceptNameCodeSequence = [code_item(IMAGING_REPORT.value, IMAGING_REPORT.scheme, IMAGING_REPORT.meaning)]
     template = Dataset()
@@ -75,5 +89,8 @@ def _write(subject: Subject, source: Source) -> Result:
 def _findings(source: Source) -> list[Dataset]:
     """A line for each finding without a region: what, how certain."""
     whole = [finding for finding in source.analysis.findings if finding.region is None]
-    lines = [f"{finding_label(finding)}: {percent(finding.certainty):.0f} % certain." for finding in whole]
+    lines = [
+        f"{finding_label(each)}: {''.join(f'{sure} certain' for sure in sureness(each)) or remark(each)}."
+        for each in whole
+    ]
     return [text_item("121071", "Finding", line) for line in lines]

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 
 from service.domain.codes import QUALITIES
 from service.domain.finding import Algorithm, Analysis, Finding
+from service.domain.review import Signature
 from service.domain.tooth import PERMANENT, tooth_of
 from service.domain.words import describes, kind_word, span_of
 from service.results.subject import Source
+from service.results.verification import opening, remark, said_of, struck_out
 
-UNVERIFIED = "AI result, not verified by a dentist"
 RESEARCH = "research model, not for diagnosis"
 
 _AUTOMATIC = "brightness and contrast were set automatically"
@@ -57,7 +58,9 @@ def sentences(sources: Sequence[Source]) -> list[str]:
     Images are never added up: a tooth that one of them shows would hide that another does not.
     """
     algorithms = [source.analysis.algorithm for source in sources]
-    said = [f"{UNVERIFIED}."]
+    said = [opening(sources)]
+    if sources and sources[0].signature and sources[0].signature.withdrawn:
+        return said  # what was said of another patient is not repeated
     if any(algorithm.research for algorithm in algorithms):
         said.append(f"{_capital(RESEARCH)}.")
     images: dict[str, list[Source]] = {}
@@ -72,10 +75,14 @@ def sentences(sources: Sequence[Source]) -> list[str]:
     return said
 
 
-def method(algorithm: Algorithm) -> str:
+def method(algorithm: Algorithm, finding: Finding | None = None, signature: Signature | None = None) -> str:
     """How a single finding came about; it may be read without its report."""
     research = f"; {RESEARCH}" if algorithm.research else ""
-    return f"Found by {algorithm.name} {algorithm.version}, not verified by a dentist{research}"
+    if signature is None:
+        return f"Found by {algorithm.name} {algorithm.version}, not verified by a dentist{research}"
+    if finding is not None and finding.by_person:
+        return f"{remark(finding)}, {signature.reviewer.display}"
+    return f"Found by {algorithm.name} {algorithm.version}, {said_of(signature)}{research}"
 
 
 def flag(raw: str) -> str:
@@ -89,6 +96,7 @@ def _image(sources: Sequence[Source]) -> str:
     analyses = [source.analysis for source in sources]
     clauses = [clause for analysis in analyses for clause in _clauses(analysis, panoramic=panoramic)]
     clauses += [f"{_spaced(raw)}: {', '.join(places)}" for raw, places in _flagged(analyses).items()]
+    clauses += [struck] if (struck := struck_out(analyses)) else []
     clauses += [NOTES.get(note, note).rstrip(".") for analysis in analyses for note in analysis.notes]
     return "; ".join(dict.fromkeys(clauses))
 
@@ -97,7 +105,7 @@ def _clauses(analysis: Analysis, *, panoramic: bool) -> list[str]:
     """What one analysis says of its image."""
     if analysis.refused:
         subject = "" if analysis.algorithm.name == "image_gate" else f" for {title(analysis)}"
-        return [f"not read{subject}: {analysis.refused.rstrip('.')}"]
+        return [f"not read{subject}: {analysis.refused.rstrip('.')}", *_by_site(analysis.findings)]
     kinds = [kind for kind in analysis.looks_for if kind not in _ANATOMY]
     clauses = [_teeth(analysis, panoramic=panoramic)] if "tooth" in analysis.looks_for else []
     if "scoliosis" in kinds:
@@ -126,8 +134,9 @@ def _by_site(findings: Sequence[Finding]) -> list[str]:
         if finding.tooth is None:
             place = f" ({_spaced(finding.site)})" if finding.site else ""
             words = f"{kind_word(finding.kind)}{place}"
-            whole[words] = max(whole.get(words, 0.0), finding.certainty)
-    return [*said, *(f"{words} suspected (certainty {round(100 * most)} %)" for words, most in whole.items())]
+            whole[words] = max(whole.get(words, 0.0), 2.0 if finding.by_person else finding.certainty)
+    sure = {words: "" if most > 1 else f" suspected (certainty {round(100 * most)} %)" for words, most in whole.items()}
+    return [*said, *(f"{words}{how}" for words, how in sure.items())]
 
 
 def _curves(findings: Sequence[Finding]) -> str:

@@ -5,6 +5,7 @@ what a sender wrote into a UID. Leftovers of a crash are unnamed and are swept.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
@@ -55,6 +56,9 @@ class Storage(Protocol):
 
     def open(self, key: str) -> BinaryIO:
         """Open for reading. Raises FileNotFoundError."""
+
+    def remove(self, key: str, before: datetime) -> None:
+        """Remove a file for good, unless it was written again since ``before``; one that is not there is none."""
 
     def free_bytes(self) -> int:
         """Room left, in bytes."""

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Self
 from urllib.parse import unquote, urlsplit
@@ -40,6 +42,13 @@ class FolderStorage:
     def open(self, key: str) -> BinaryIO:
         """See Storage."""
         return (self.root / key).open("rb")
+
+    def remove(self, key: str, before: datetime) -> None:
+        """See Storage."""
+        path = self.root / key
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink()
 
     def free_bytes(self) -> int:
         """See Storage."""

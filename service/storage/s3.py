@@ -6,6 +6,7 @@ to the upload, with the checksum it verified, is what makes them durable.
 
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit
@@ -66,6 +67,18 @@ class S3Storage:
             raise OSError(_what(error)) from None
         file.seek(0)
         return file  # type: ignore[return-value]  # a file in all that is used of it
+
+    def remove(self, key: str, before: datetime) -> None:
+        """See Storage."""
+        place = {"Bucket": self.bucket, "Key": self.prefix + key}
+        try:
+            if self.client.head_object(**place)["LastModified"] < before:
+                self.client.delete_object(**place)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _MISSING:
+                raise OSError(_what(error)) from None
+        except BotoCoreError as error:
+            raise OSError(_what(error)) from None
 
     def free_bytes(self) -> int:
         """Room left in the spool; an object store has no end."""

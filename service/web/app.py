@@ -3,20 +3,23 @@
 Handlers are plain functions; FastAPI runs them in threads, so a slow disk never stops the event loop.
 """
 
+import threading
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from service.web import accounts, api, failures, health, pages, uploads
+from service.signing import KeySet
+from service.web import accounts, api, failures, health, pages, review, uploads, well_known
 from service.web.analyses import AnalysisShelf
-from service.web.guard import BodyLimit, HostCheck, OriginCheck, SecurityHeaders
+from service.web.guard import BodyLimit, CrowdLimit, HostCheck, OriginCheck, SecurityHeaders
 from service.web.services import Intake, ReadinessItem, WebServices
 
 __all__ = ["Intake", "ReadinessItem", "WebServices", "create_app"]
 
 _STATIC = Path(__file__).parent / "static"
 _MEGABYTE = 1024 * 1024
+_MOST_UPLOADS = 8  # at a time
 _FORM_ALLOWANCE = 64 * 1024  # fields and boundaries around the files
 
 
@@ -37,12 +40,16 @@ def create_app(services: WebServices, intake: Intake) -> FastAPI:
     )
     app.state.services = services
     app.state.intake = intake
+    app.state.wrapping = threading.Lock()
     app.state.shelf = AnalysisShelf(services.storage)
-    for router in (health.router, api.router, accounts.router, uploads.router, pages.router):
-        app.include_router(router)
+    app.state.key_set = KeySet(services.settings.destination)
+    parts = (health, well_known, api, review, accounts, uploads, pages)
+    for part in parts:
+        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     failures.install(app)
     # The last one added is the first to see a request.
+    app.add_middleware(CrowdLimit, most=_MOST_UPLOADS)
     app.add_middleware(BodyLimit, limit=services.settings.web.max_upload_mb * _MEGABYTE + _FORM_ALLOWANCE)
     app.add_middleware(OriginCheck)
     app.add_middleware(HostCheck, host=services.settings.web.host)

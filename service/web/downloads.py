@@ -12,6 +12,7 @@ _NAMES = {
     "sr-text": "Structured report, the rest in words (DICOM SR)",
     "seg": "Segmentation (DICOM SEG)",
     "seg-plane": "Segmentation with detector plane (DICOM SEG)",
+    "sr-comprehensive": "Structured report as Comprehensive SR (DICOM SR)",
     "seg-labelmap": "Segmentation as label map (DICOM SEG)",
     "presentation-state": "Outlines and numbers (DICOM GSPS)",
     "secondary-capture": "Picture of the result (DICOM SC)",

@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.domain.errors import OutOfResources, Refused
+from service.domain.errors import Busy, OutOfResources, Refused
 from service.web.templating import render
 
 _LOG = logging.getLogger(__name__)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_RETRY_SECONDS = "30"  # a study or two may have been analyzed by then
 _PROGRAM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 _WORDS = {
     404: "There is nothing at this address.",
@@ -32,6 +33,8 @@ def install(app: FastAPI) -> None:
 
 def status_of(error: Exception) -> tuple[int, str]:
     """HTTP status and sentence for an error that the caller can do something about; 500 for all others."""
+    if isinstance(error, Busy):
+        return HTTPStatus.TOO_MANY_REQUESTS, str(error)
     if isinstance(error, OutOfResources):
         return HTTPStatus.INSUFFICIENT_STORAGE, str(error)
     if isinstance(error, Refused):
@@ -49,9 +52,13 @@ async def answer_failure(scope: Scope, receive: Receive, send: Send, status: int
 def failure_response(request: Request, status: int, message: str) -> Response:
     """A failure as JSON or as a page, by the address that was asked for."""
     if request.url.path.startswith(_PROGRAM_PATHS):
-        return JSONResponse({"error": message}, status)
-    title = HTTPStatus(status).phrase
-    return render(request, "error.html", {"status": status, "title": title, "message": message}, status)
+        response: Response = JSONResponse({"error": message}, status)
+    else:
+        title = HTTPStatus(status).phrase
+        response = render(request, "error.html", {"status": status, "title": title, "message": message}, status)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        response.headers["Retry-After"] = _RETRY_SECONDS
+    return response
 
 
 class LastResort:
@@ -63,16 +70,21 @@ class LastResort:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
-        started = False
+        started = unheard = False
 
         async def noted(message: Message) -> None:
-            nonlocal started
+            nonlocal started, unheard
             started = True
+            unheard = True
             await send(message)
+            unheard = False
 
         try:
             await self.app(scope, receive, noted)
         except Exception as error:  # noqa: BLE001 - the edge of the web process
+            if unheard:  # the peer broke the protocol, or is gone, before the answer was out
+                _LOG.info("answer not sent: %s", type(error).__name__)
+                return
             status, message = status_of(error)
             if status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 place = "".join(traceback.format_tb(error.__traceback__)[-3:])

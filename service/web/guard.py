@@ -4,8 +4,10 @@ There are no accounts yet, so the browser is the door to guard: another site mus
 from us through a name that it points at this address (Host, "DNS rebinding").
 """
 
+import asyncio
 import ipaddress
 import platform
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.web.failures import answer_failure
 
+_PUBLIC = {"/.well-known/jwks.json"}  # anybody may read and keep it, under any name that a proxy gives us
+_STALLED = "the upload stalled; send it again"
+_SLOWEST = 4096  # bytes a second of a body that is still worth waiting for
+_BULKY = {"multipart/form-data", "multipart/related", "application/dicom"}
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _HEADERS = {
     "Content-Security-Policy": (
@@ -28,7 +34,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds the headers that keep pages ours; everything but our own static files is never cached."""
+    """Adds the headers that keep pages ours; everything but our own static files and keys is never cached."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap an application."""
@@ -46,7 +52,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
-                headers["Cache-Control"] = "no-cache" if static else "no-store"
+                if scope["path"] not in _PUBLIC:
+                    headers["Cache-Control"] = "no-cache" if static else "no-store"
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
@@ -62,7 +69,8 @@ class HostCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
-        if scope["type"] == "http" and not self._known(Headers(scope=scope).get("host", "")):
+        guarded = scope["type"] == "http" and scope["path"] not in _PUBLIC
+        if guarded and not self._known(Headers(scope=scope).get("host", "")):
             message = "this host name is not served here; use the address of the machine or the name in web.host"
             await answer_failure(scope, receive, send, 400, message)
             return
@@ -92,33 +100,27 @@ class OriginCheck:
 
 
 class BodyLimit:
-    """Refuses a body that is larger than ``limit`` bytes, by its declared length or while it arrives."""
+    """Refuses a body that is larger than ``limit`` bytes, as declared or as it arrives, and one that stalls.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    A body may pause for ``patience`` seconds in all, and must be as fast as an old modem.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, patience: float = 60.0) -> None:
         """Wrap an application."""
         self.app = app
         self.limit = limit
+        self.patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        message = f"the upload is larger than {self.limit >> 20} MB; send fewer or smaller files at a time"
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self.limit:
-            await answer_failure(scope, receive, send, 413, message)
+        if declared.isdecimal() and int(declared[:20]) > self.limit:
+            await answer_failure(scope, receive, send, 413, self._too_large)
             return
-        seen = 0
         started = False
-
-        async def counted() -> Message:
-            nonlocal seen
-            part = await receive()
-            seen += len(part.get("body", b""))
-            if seen > self.limit:
-                raise _TooLargeError
-            return part
 
         async def noted(part: Message) -> None:
             nonlocal started
@@ -126,14 +128,71 @@ class BodyLimit:
             await send(part)
 
         try:
-            await self.app(scope, counted, noted)
-        except _TooLargeError:
+            await self.app(scope, _Body(receive, self.limit, self.patience).receive, noted)
+        except _BodyError as error:
             if not started:
-                await answer_failure(scope, receive, send, 413, message)
+                message = self._too_large if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else _STALLED
+                await answer_failure(scope, receive, send, error.status, message)
+
+    @property
+    def _too_large(self) -> str:
+        return f"the upload is larger than {self.limit >> 20} MB; send fewer or smaller files at a time"
 
 
-class _TooLargeError(BaseException):
+class _BodyError(BaseException):
     """Passes through the form parser, which would otherwise turn it into an answer of its own."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
+class _Body:
+    """The body of one request as it arrives."""
+
+    def __init__(self, receive: Receive, limit: int, patience: float) -> None:
+        self._receive, self._limit = receive, limit
+        self._seen, self._whole = 0, False
+        self._deadline = asyncio.get_running_loop().time() + patience
+
+    async def receive(self) -> Message:
+        if self._whole:
+            return await self._receive()  # waits for the end of the connection, for as long as the answer takes
+        try:
+            async with asyncio.timeout_at(self._deadline + self._seen / _SLOWEST):
+                part = await self._receive()
+        except TimeoutError:
+            raise _BodyError(HTTPStatus.REQUEST_TIMEOUT) from None
+        self._whole = not part.get("more_body", False)
+        self._seen += len(part.get("body", b""))
+        if self._seen > self._limit:
+            raise _BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return part
+
+
+class CrowdLimit:
+    """Refuses uploads while ``most`` others are being taken: each may fill the folder for temporary files."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        """Wrap an application."""
+        self.app = app
+        self.most = most
+        self._taken = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] != "http" or Headers(scope=scope).get("content-type", "").split(";")[0] not in _BULKY:
+            await self.app(scope, receive, send)
+            return
+        if self._taken >= self.most:
+            message = f"{self.most} uploads are being taken already; send again in a moment"
+            await answer_failure(scope, receive, send, 429, message)
+            return
+        self._taken += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._taken -= 1
 
 
 def _same_origin(headers: Headers) -> bool:
@@ -142,7 +201,10 @@ def _same_origin(headers: Headers) -> bool:
     if site is not None and site not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    try:
+        return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:  # "http://["
+        return False
 
 
 def _is_address(name: str) -> bool:

@@ -7,10 +7,11 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from service import clock
 from service.db import overview
+from service.db.backlog import waiting_studies
 from service.db.reconciliation import reconcile
 from service.db.status import Condition
 from service.web.accounts import read_sources
-from service.web.services import services_of
+from service.web.services import WebServices, services_of
 
 router = APIRouter(tags=["health"])
 _UNDELIVERED = [condition for condition in Condition if condition is not Condition.DONE]
@@ -44,6 +45,7 @@ def metrics(request: Request) -> PlainTextResponse:
         counts = overview.count_work(session, now)
         account = reconcile(session, now - timedelta(days=1), now)
         sources = read_sources(session, services.settings.source, now)
+        waiting = waiting_studies(session)
     lines = _metric(
         "dentgate_jobs", "Jobs by what is durably done.", {f'state="{k}"': v for k, v in counts.jobs.items()}
     )
@@ -71,8 +73,19 @@ def metrics(request: Request) -> PlainTextResponse:
         "1 when a sender has sent nothing for longer than its silent_hours.",
         {f'source="{_label(source.ae_title)}"': int(source.silent) for source in sources},
     )
+    lines += _refusals(services, waiting)
     lines += _metric("dentgate_storage_free_bytes", "Room left in storage.", {"": services.storage.free_bytes()})
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _refusals(services: WebServices, waiting: int) -> list[str]:
+    """Whether new images are refused, and why."""
+    most, reserve = services.settings.listener.max_waiting_studies, services.settings.storage.reserve_mb << 20
+    refusing = {"queue": bool(most) and waiting >= most, "storage": services.storage.free_bytes() < reserve}
+    lines = _metric("dentgate_studies_waiting", "Studies that wait for images, analysis or report.", {"": waiting})
+    return lines + _metric(
+        "dentgate_refusing", "1 while new images are refused.", {f'reason="{k}"': int(v) for k, v in refusing.items()}
+    )
 
 
 def _label(text: str) -> str:

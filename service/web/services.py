@@ -1,5 +1,6 @@
 """What the pages need from the rest of the service."""
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import BinaryIO, Protocol
 from fastapi import Request
 from sqlalchemy.orm import Session
 
+from service.db.reviews import Request as ReviewRequest
 from service.domain.study import ReceivedInstance, Recorded
 from service.settings import Settings
 from service.storage import Storage
@@ -50,6 +52,7 @@ class WebServices:
         storage: instances and artifacts.
         settings: the settings of this installation.
         retry: makes the dead and held rows of a job (its id) due again; returns their number.
+        review: adds a request of a reviewer to the record of a study (its UID); False if it was there already.
         ready: asks database, broker and storage whether they work.
     """
 
@@ -57,6 +60,7 @@ class WebServices:
     storage: Storage
     settings: Settings
     retry: Callable[[int], int]
+    review: Callable[[str, ReviewRequest], bool]
     ready: Callable[[], Sequence[ReadinessItem]]
 
 
@@ -70,6 +74,12 @@ def intake_of(request: Request) -> Intake:
     """The way in for uploads."""
     intake: Intake = request.app.state.intake
     return intake
+
+
+def wrapping_of(request: Request) -> threading.Lock:
+    """Held while a picture is taken apart: 40 megapixels take some 0.7 GB, so it is one at a time."""
+    lock: threading.Lock = request.app.state.wrapping
+    return lock
 
 
 def shelf_of(request: Request) -> AnalysisShelf:

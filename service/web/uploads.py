@@ -14,7 +14,7 @@ from service import clock
 from service.domain.errors import NotUnderstood, Refused
 from service.web.failures import status_of
 from service.web.pictures import PictureKind, is_picture
-from service.web.services import intake_of
+from service.web.services import intake_of, wrapping_of
 from service.web.wrapping import PictureLabel, wrap_picture
 
 router = APIRouter(tags=["uploads"])
@@ -91,7 +91,7 @@ def upload_page(request: Request, label: Label, files: Files) -> Response:
 
 
 def _take_all(request: Request, label: PictureLabel, files: Sequence[UploadFile]) -> UploadOutcome:
-    """Raises HTTPException when not one file was accepted: 400 what was sent is wrong, 507 there is no room."""
+    """Raises HTTPException when not one file was accepted: 400 what was sent is wrong, 429 or 507 no room now."""
     outcomes: list[FileOutcome] = []
     first: _Refusal | None = None
     for number, file in enumerate(files, start=1):
@@ -125,7 +125,8 @@ def _take(request: Request, label: PictureLabel, file: UploadFile) -> FileOutcom
         raise NotUnderstood("the file is empty")
     if is_picture(head):
         _check_label(label)
-        source = BytesIO(wrap_picture(source.read(), label))
+        with wrapping_of(request):
+            source = BytesIO(wrap_picture(source.read(), label))
     instance, recorded = intake_of(request).accept_file(source, CALLING_AE)
     return FileOutcome(
         name=file.filename or "",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.db.overview import InstanceView, JobView, StudyView
+from service.db.reviews import ReviewLine
 from service.db.status import Status
 from service.web.analyses import (
     AnalysisShelf,
@@ -25,6 +26,7 @@ class StudySummary:
         teeth_found: different teeth in all images together; null if no image was read for teeth yet.
         teeth_per_image: teeth in each image that was read for teeth, in the order of the study page.
         found: what else was found, in short.
+        review: where the review by a person stands; ``reviewed`` says it in words.
     """
 
     study_instance_uid: str
@@ -43,6 +45,8 @@ class StudySummary:
     teeth_found: int | None
     teeth_per_image: tuple[int, ...]
     found: str
+    review: ReviewLine
+    reviewed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ def summary_of(study: StudyView, shelf: AnalysisShelf) -> StudySummary:
         teeth_found=count_teeth(findings),
         teeth_per_image=teeth_by_image(findings),
         found=found_in_short(findings),
+        review=study.review,
+        reviewed=study.review.words,
     )
 
 

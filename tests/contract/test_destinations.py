@@ -1,4 +1,4 @@
-"""What every destination promises, asked of a folder, a real PACS and a real FHIR record."""
+"""What every destination promises, asked of a folder, a real PACS by C-STORE and by STOW-RS, and a real FHIR record."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from service.domain.result import Delivery
 from service.export import DESTINATIONS, Destination, open_destination
 from service.results import WRITERS
 from service.results.subject import Source, Subject
-from tests.builders import analysis_of, header_of, uid_of, xray
+from tests.builders import analysis_of, destination_of, header_of, uid_of, xray
 from tests.servers import OrthancServer, free_port
 
 _SEEDS = itertools.count()
@@ -42,7 +42,7 @@ class FolderPeer(Peer):
 
 
 class PacsPeer(Peer):
-    """Orthanc."""
+    """Orthanc, by C-STORE or STOW-RS."""
 
     http_url = ""
 
@@ -69,7 +69,7 @@ class RecordPeer(Peer):
         return held
 
 
-@pytest.fixture(params=["folder", "pacs", "record"])
+@pytest.fixture(params=["folder", "pacs", "archive", "record"])
 def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
     """Each kind of destination in turn."""
     dead = free_port()
@@ -82,8 +82,13 @@ def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
         pacs = PacsPeer(f"dicom://{server.aet}@127.0.0.1:{server.dicom_port}", f"dicom://DEAD@127.0.0.1:{dead}")
         pacs.http_url = server.http_url
         yield pacs
+    elif request.param == "archive":
+        base: str = f"{request.getfixturevalue('orthanc').http_url}"
+        archive = PacsPeer(f"stow+{base}/dicom-web", f"stow+http://127.0.0.1:{dead}/dicom-web")
+        archive.http_url = base
+        yield archive
     else:
-        base: str = request.getfixturevalue("fhir_server")
+        base = request.getfixturevalue("fhir_server")
         person: dict[str, Any] = {"resourceType": "Patient", "identifier": [{"value": "CONTRACT-1"}]}
         with httpx.Client(trust_env=False, timeout=30) as client:
             if not client.get(f"{base}/Patient", params={"identifier": "CONTRACT-1"}).json().get("entry"):
@@ -111,7 +116,7 @@ def fresh_seed() -> str:
 
 def test_delivered(peer: Peer) -> None:
     """What was delivered is there, and the answer is one line without patient data."""
-    destination = open_destination(peer.url, "DENTGATE")
+    destination = open_destination(destination_of(peer.url), "DENTGATE")
     delivery = delivery_to(destination, fresh_seed())
     line = destination.deliver(delivery)
     assert len(peer.holdings(delivery.study_instance_uid)) >= len(delivery.results)
@@ -123,7 +128,7 @@ def test_delivered(peer: Peer) -> None:
 def test_delivered_twice_is_delivered_once(peer: Peer) -> None:
     """A second delivery, even by a destination that knows nothing of the first, leaves the peer as the first did."""
     seed = fresh_seed()
-    first, second = (open_destination(peer.url, "DENTGATE") for _ in range(2))
+    first, second = (open_destination(destination_of(peer.url), "DENTGATE") for _ in range(2))
     delivery = delivery_to(first, seed)
     first.deliver(delivery)
     before = peer.holdings(delivery.study_instance_uid)
@@ -134,7 +139,7 @@ def test_delivered_twice_is_delivered_once(peer: Peer) -> None:
 def test_later_revision_comes_beside_or_in_place(peer: Peer) -> None:
     """A later revision (a late image) adds to what the peer has; delivering it twice leaves it as once."""
     seed = fresh_seed()
-    destination = open_destination(peer.url, "DENTGATE")
+    destination = open_destination(destination_of(peer.url), "DENTGATE")
     destination.deliver(delivery_to(destination, seed))
     delivery = delivery_to(destination, seed, revision=2)
     before = peer.holdings(delivery.study_instance_uid)
@@ -147,7 +152,7 @@ def test_later_revision_comes_beside_or_in_place(peer: Peer) -> None:
 
 def test_check_asks_and_leaves_nothing(peer: Peer) -> None:
     """The check answers in one line."""
-    line = open_destination(peer.url, "DENTGATE").check()
+    line = open_destination(destination_of(peer.url), "DENTGATE").check()
     assert line
     assert "\n" not in line
 
@@ -155,7 +160,7 @@ def test_check_asks_and_leaves_nothing(peer: Peer) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom forgets a refused socket
 def test_peer_that_is_down_is_tried_again(peer: Peer) -> None:
     """A peer that does not work is Transient, for delivery and check, and the message says more than that."""
-    destination = open_destination(peer.dead_url, "DENTGATE")
+    destination = open_destination(destination_of(peer.dead_url), "DENTGATE")
     with pytest.raises(Transient) as at_delivery:
         destination.deliver(delivery_to(destination, fresh_seed()))
     with pytest.raises(Transient) as at_check:

@@ -1,88 +1,23 @@
 """Our report in a real FHIR record: Medplum's router and validator; tests/peers/fhir/server.mjs says what is ours."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from service.domain.codes import REPORT_SYSTEM, REVISION_SYSTEM
+from service.domain.codes import FINDINGS, OBSERVATION_SYSTEM, REPORT_SYSTEM, REVISION_SYSTEM, SYSTEM_URI
 from service.domain.errors import Held
 from service.domain.finding import Finding, Measurement
-from service.domain.result import Delivery
-from service.domain.tooth import PERMANENT
-from service.export.fhir import FhirServer
-from service.results import diagnostic_report
-from tests.builders import ALGORITHM, analysis_of, xray
-from tests.subjects import subject_of
-
-
-class Record:
-    """A client of the record, for one patient and study of the test's own."""
-
-    def __init__(self, client: httpx.Client, base: str, name: str) -> None:
-        """Make the patient."""
-        self.destination = FhirServer(f"fhir+{base}", "DENTGATE")
-        self._client, self._name = client, name
-        identifier = {"system": "urn:oid:1.2.3", "value": name}
-        self.patient = self.post({"resourceType": "Patient", "identifier": [identifier], "birthDate": "1980-01-01"})
-
-    def post(self, resource: Mapping[str, Any]) -> dict[str, Any]:
-        """Create."""
-        answer: dict[str, Any] = (
-            self._client.post(f"/{resource['resourceType']}", json=resource).raise_for_status().json()
-        )
-        return answer
-
-    def put(self, resource: Mapping[str, Any]) -> None:
-        """Replace."""
-        self._client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource).raise_for_status()
-
-    def get(self, reference: str) -> dict[str, Any]:
-        """Read."""
-        answer: dict[str, Any] = self._client.get(f"/{reference}").raise_for_status().json()
-        return answer
-
-    def all(self, kind: str) -> list[dict[str, Any]]:
-        """All of one type that belong to the patient."""
-        answer = self._client.get(f"/{kind}", params={"_count": "500"}).json()
-        mine = f"Patient/{self.patient['id']}"
-        found = [entry["resource"] for entry in answer.get("entry", [])]
-        return [each for each in found if each.get("subject", {}).get("reference") == mine]
-
-    def validate(self, resource: Mapping[str, Any]) -> list[str]:
-        """What the validator finds wrong."""
-        issues = self._client.post(f"/{resource['resourceType']}/$validate", json=resource).json()["issue"]
-        return [str(issue) for issue in issues if issue["severity"] in {"error", "fatal"}]
-
-    def delivery(self, *teeth: int, revision: int = 1, version: str = "1.0.0") -> Delivery:
-        """The report of one panoramic."""
-        ds = xray(seed=self._name, PatientID=self._name, IssuerOfPatientID="1.2.3")
-        algorithm = dataclasses.replace(ALGORITHM, version=version)
-        subject = subject_of(ds, analysis_of(ds, teeth, algorithm=algorithm), revision=revision)
-        return Delivery(subject.study_instance_uid, revision, diagnostic_report.write(subject), 1)
-
-    def deliver_findings(self, findings: tuple[Finding, ...], *, refused: str = "", revision: int = 1) -> str:
-        """Deliver the report of one panoramic with these findings."""
-        ds = xray(seed=self._name, PatientID=self._name, IssuerOfPatientID="1.2.3")
-        analysis = dataclasses.replace(
-            analysis_of(ds, ()), findings=findings, refused=refused, looks_for=("filling", "impacted")
-        )
-        subject = subject_of(ds, analysis, revision=revision)
-        results = diagnostic_report.write(subject)
-        return self.destination.deliver(Delivery(subject.study_instance_uid, revision, results, 1))
-
-    def deliver(self, *teeth: int, revision: int = 1, version: str = "1.0.0") -> str:
-        """Deliver it."""
-        return self.destination.deliver(self.delivery(*teeth, revision=revision, version=version))
+from service.domain.tooth import PERMANENT, TEETH
+from tests.builders import ALGORITHM
+from tests.fhir_peer import Record
 
 
 @pytest.fixture
 def record(fhir_server: str, request: pytest.FixtureRequest) -> Iterator[Record]:
     """The record, with a patient named after the test."""
     with httpx.Client(trust_env=False, base_url=fhir_server, timeout=30) as client:
-        yield Record(client, fhir_server, f"P-{request.node.name}")
+        yield Record(client, fhir_server, request.node.name)
 
 
 def test_full_mouth_is_taken_whole(record: Record) -> None:
@@ -128,7 +63,7 @@ def test_every_kind_of_report_is_taken_and_valid(record: Record) -> None:
         Finding("fracture", None, 0.7, site="wrist"),
         Finding("scoliosis", None, 0.9, None, ("double-curve",), "T5-T11", (Measurement("cobb-angle", 34.2),)),
     )
-    record.deliver_findings(findings)
+    record.deliver(findings=findings)
     observations = record.all("Observation")
     assert len(observations) == len(findings)
     for resource in (*record.all("DiagnosticReport"), *observations):
@@ -137,12 +72,12 @@ def test_every_kind_of_report_is_taken_and_valid(record: Record) -> None:
 
 def test_an_image_that_was_not_read_is_a_report(record: Record) -> None:
     """The record gets the reason, and no finding; when a later revision reads it, the same report is replaced."""
-    record.deliver_findings((), refused="the image is too dark")
+    record.deliver(refused="the image is too dark")
     (before,) = record.all("DiagnosticReport")
     assert "not read" in before["conclusion"].lower()
     assert record.all("Observation") == []
     assert record.validate(before) == []
-    record.deliver_findings((Finding("filling", 36, 0.9),), revision=2)
+    record.deliver(findings=(Finding("filling", 36, 0.9),), revision=2)
     (after,) = record.all("DiagnosticReport")
     assert after["id"] == before["id"]
     assert "tooth 36: filling" in after["conclusion"].lower()
@@ -222,3 +157,23 @@ def test_unknown_patient_is_held_and_nothing_made(record: Record) -> None:
     with pytest.raises(Held, match="no patient matches"):
         record.deliver(36)
     assert record.all("DiagnosticReport") == record.all("Observation") == []
+
+
+def test_every_tooth_and_every_code_comes_back(record: Record) -> None:
+    """All 52 teeth and every kind of finding go into the record and are read from there as what they were."""
+    teeth = list(TEETH)
+    kinds = [kind for kind in FINDINGS if kind not in {"tooth", "vertebra"}]
+    conditions = tuple(Finding(kind, teeth[place], 0.5) for place, kind in enumerate(kinds))
+    record.deliver(*teeth, findings=conditions)
+    tooth_of = {tooth.snomed: fdi for fdi, tooth in TEETH.items()}
+    kind_of = {(SYSTEM_URI[each.answer.scheme], each.answer.value): kind for kind, each in FINDINGS.items()}
+    read = set()
+    for observation in record.all("Observation"):
+        site, answer = observation["bodySite"], observation["valueCodeableConcept"]["coding"][0]
+        fdi = tooth_of[site["coding"][0]["code"]]
+        assert site["coding"][1]["code"] == TEETH[fdi].universal
+        assert site["text"] == f"FDI {fdi}"
+        assert observation["identifier"][0]["system"] == OBSERVATION_SYSTEM
+        read.add((kind_of[answer["system"], answer["code"]], fdi))
+    assert read == {("tooth", fdi) for fdi in teeth} | {(each.kind, each.tooth) for each in conditions}
+    assert len(kind_of) == len(FINDINGS)

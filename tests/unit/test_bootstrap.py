@@ -37,6 +37,8 @@ def settings(folder: Path, **destination: object) -> Settings:
         ({"url": "file:///x"}, ("sr", "seg", "report")),
         ({"url": "file:///x", "results": list(DICOM_RESULTS)}, DICOM_RESULTS),
         ({"url": "fhir+http://h/fhir"}, ("report",)),
+        ({"url": "stow+https://h/dicom-web"}, ("sr", "seg-plane", "secondary-capture")),
+        ({"url": "stow+https://h/dicom-web", "viewer": "ohif"}, ("sr-text", "seg-plane", "secondary-capture")),
     ],
 )
 def test_results_of_a_destination(tmp_path: Path, destination: dict[str, object], results: tuple[str, ...]) -> None:
@@ -67,3 +69,9 @@ def test_every_viewer_gets_what_can_be_written() -> None:
     for results in VIEWERS.values():
         assert set(results) <= set(DICOM_RESULTS) <= set(WRITERS)
         assert sum(kind.startswith("seg") for kind in results) <= 1
+
+
+def test_a_destination_is_opened_once_for_a_process(tmp_path: Path) -> None:
+    """All deliveries of a process share one object: its login, once fetched, serves them all."""
+    services = build(settings(tmp_path, url="stow+https://h/dicom-web"))
+    assert services.destination("a")[0] is services.destination("a")[0]

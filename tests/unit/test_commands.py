@@ -1,17 +1,25 @@
 """The commands: what an operator types, and the one line that answers."""
 
+import argparse
 import fcntl
 import logging
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from service import clock, commands
 from service.__main__ import main
+from service.db.engine import Database
+from service.db.tables import Study
+from service.settings import load_settings
+from tests.certificates import Authority
 from tests.gateway import ROOT, free_port
+from tests.http_peers import reply, serving
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +51,7 @@ def test_migrate_then_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(tmp_path, "check") == 1
     assert "FAIL  database: the database is not up to date" in capsys.readouterr().out
     assert run(tmp_path, "migrate") == 0
-    assert "revision 0003" in capsys.readouterr().out
+    assert "revision 0005" in capsys.readouterr().out
     assert run(tmp_path, "jobs", "list") == 0
     assert "no jobs" in capsys.readouterr().out
     assert run(tmp_path, "jobs", "retry", "1.2.3") == 1
@@ -87,6 +95,30 @@ def test_check_names_what_does_not_work(tmp_path: Path, capsys: pytest.CaptureFi
     assert "ok    destination files" in answer
 
 
+def test_check_tells_how_long_certificates_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` tells the days of the peer's certificate and of ours, and where a secret travels without TLS."""
+    assert run(tmp_path, "migrate") == 0
+    authority = Authority(tmp_path / "authority")
+    ours, theirs = authority.issue("ours", days=200.5), authority.issue("theirs", days=7.5)
+    secret = tmp_path / "token"
+    secret.write_text("s3cret")
+    with (
+        serving(lambda _: reply([]), authority.server_context(theirs, asks_client=True)) as safe,
+        serving(lambda _: reply([])) as plain,
+    ):
+        text = (
+            f'[[destination]]\nname = "safe"\nurl = "stow+{safe}/"\nca_file = "{authority.certificate}"\n'
+            f'cert_file = "{ours.certificate}"\ncert_key_file = "{ours.key}"\n'
+            f'[[destination]]\nname = "plain"\nurl = "stow+{plain}/"\nauth = "bearer"\ntoken_file = "{secret}"\n'
+        )
+        run(tmp_path, "check", text=text)
+    answer = capsys.readouterr().out
+    lives = "its certificate expires in 7 days, renew it; our certificate expires in 200 days"
+    assert f"ok    destination safe: {safe} answers searches; {lives}" in answer
+    assert f"ok    destination plain: {plain} answers searches; its secret travels without TLS: use https" in answer
+    assert "s3cret" not in answer
+
+
 def test_a_broker_for_one_machine_cannot_be_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A single process of a larger installation needs a broker that others reach, and says so."""
     path = tmp_path / "dentgate.toml"
@@ -107,6 +139,10 @@ def test_the_listener_never_pays_for_torch() -> None:
         ('url = "https://ehr.example/fhir"', "unknown scheme"),
         ('url = "dicom:/ORTHANC@h:4242"', "dicom://AET@host:port"),
         ('url = "dicom://ORTHANC@h:4242"\nresults = ["report"]', "cannot take report"),
+        (
+            'url = "stow+https://h/"\nauth = "bearer"\ntoken_file = "/nowhere/token"',
+            "token_file /nowhere/token: No such",
+        ),
     ],
 )
 def test_a_wrong_destination_ends_up_at_once(
@@ -146,3 +182,20 @@ def test_a_database_that_is_away_is_one_line(tmp_path: Path, capsys: pytest.Capt
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert "refused" in lines[0]
+
+
+def test_check_says_when_new_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too many studies wait, or less than the reserve is free: the reason and the mend, also for /readyz."""
+    assert run(tmp_path, "migrate") == 0
+    db = Database(f"sqlite:///{tmp_path / 'data' / 'dentgate.db'}")
+    with db.begin() as session:
+        now = clock.now()
+        session.add(Study(study_instance_uid="1.2.3", received_at=now, active_at=now, open=True))
+    db.close()
+    pressed = f"[listener]\nmax_waiting_studies = 1\n[storage]\nreserve_mb = {1 << 40}\n"
+    for text, queue, storage in ((pressed, "FAIL ", "FAIL "), ("", "ok   ", "ok   ")):
+        settings = load_settings(settings_file(tmp_path, text), tmp_path / "data")
+        assert commands.check(settings, argparse.Namespace(), threading.Event()) == 1  # there is no broker
+        lines = capsys.readouterr().out
+        assert f"{queue} queue: 1 studies wait" in lines
+        assert f"{storage} storage: " in lines

@@ -74,6 +74,67 @@ def test_wrong_settings_are_one_line(tmp_path: Path, text: str, environment: dic
     assert "\n" not in str(caught.value)
 
 
+STOW, FHIR, PACS = "stow+https://h/dicom-web", "fhir+https://h/fhir", "dicom://P@h:104"
+KEY = 'client_id = "c"\nkey_file = "k.pem"'
+
+
+@pytest.mark.parametrize(
+    ("url", "keys", "expected"),
+    [
+        (PACS, 'auth = "bearer"\ntoken_file = "t"', "auth is for HTTP, not for dicom://"),
+        (STOW, 'auth = "basic"\nusername = "u"', 'auth = "basic" needs password_file'),
+        (STOW, 'auth = "basic"\nusername = "a:b"\npassword_file = "p"', "username with a colon"),
+        (STOW, 'auth = "bearer"', 'auth = "bearer" needs token_file'),
+        (STOW, 'auth = "bearer"\ntoken_file = "t"\nusername = "u"', 'username without use: auth is "bearer"'),
+        (FHIR, 'token_file = "t"', 'token_file without use: auth is "none"'),
+        (FHIR, 'auth = "smart"', 'auth = "smart" needs client_id and key_file'),
+        (FHIR, f'auth = "smart"\n{KEY}\npassword_file = "p"', 'password_file without use: auth is "smart"'),
+        (STOW, f'auth = "smart"\n{KEY}', "needs scope where the peer is no FHIR server"),
+        (FHIR, 'auth = "oauth"', r"destination\.0\.auth"),
+        (STOW, 'cert_file = "c"', "cert_file and cert_key_file belong together"),
+        (STOW, 'cert_key_file = "c"', "cert_file and cert_key_file belong together"),
+        ("fhir+http://h/fhir", 'ca_file = "c"', r"are for TLS, which fhir\+http:// does not use"),
+        (PACS, 'ca_file = "c"', "are for TLS, which dicom:// does not use"),
+        (STOW, "create_patient = true", "create_patient without use: the url is no fhir"),
+        (PACS, 'form = "single"', "form without use: the url is no fhir"),
+        (STOW, "commitment = true", r"commitment is for dicom://, not for stow\+https://"),
+    ],
+)
+def test_keys_that_would_be_ignored_are_errors(tmp_path: Path, url: str, keys: str, expected: str) -> None:
+    """Whoever sets a key believes that it works: what does not fit together is told."""
+    text = f'[[destination]]\nname = "peer"\nurl = "{url}"\n{keys}\n'
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        load_settings(written(tmp_path, text), environment={})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "keys"),
+    [
+        (STOW, 'auth = "basic"\nusername = "u"\npassword_file = "p"\nca_file = "c"'),
+        (STOW, f'auth = "smart"\nscope = "s"\n{KEY}\ncert_file = "c"\ncert_key_file = "k"'),
+        (FHIR, f'auth = "smart"\n{KEY}\nnext_key_file = "n"\ntoken_url = "https://h/token"'),
+        ("fhir+http://h/fhir", f'auth = "smart"\n{KEY}\ntoken_url = "https://h/token"\nca_file = "c"'),
+        ("mllps://h", 'ca_file = "c"\ncert_file = "c"\ncert_key_file = "k"'),
+        (PACS, "commitment = true"),
+    ],
+)
+def test_keys_that_fit_together(tmp_path: Path, url: str, keys: str) -> None:
+    """Each login with all of its keys is accepted; whether the files are there is asked when the services are made."""
+    text = f'[[destination]]\nname = "peer"\nurl = "{url}"\n{keys}\n'
+    assert load_settings(written(tmp_path, text), environment={}).destination[0].url == url
+
+
+def test_an_archive_that_reports_on_commitment_must_be_let_in(tmp_path: Path) -> None:
+    """Where only known senders may call, one that is asked for commitment must be known, for it calls us to report."""
+    asked = f'[[destination]]\nname = "pacs"\nurl = "{PACS}"\ncommitment = true\n'
+    closed = "[listener]\naccept_any_calling_ae = false\n"
+    with pytest.raises(ConfigurationError, match=r"\[\[source\]\] entry: add ae_title = 'P'"):
+        load_settings(written(tmp_path, closed + asked), environment={})
+    known = '[[source]]\nae_title = "P"\n'
+    assert load_settings(written(tmp_path, closed + known + asked), environment={}).destination[0].commitment
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A settings file that was asked for must be there."""
     with pytest.raises(ConfigurationError, match=r"nothing\.toml"):

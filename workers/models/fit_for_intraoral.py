@@ -1,25 +1,29 @@
 """Is this image an intra-oral X-ray film, and what does its header say about jaw, side and teeth?"""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from service.domain.tooth import TEETH
-from workers.models.arch import FDI
+from service.domain.tooth_codes import tooth_number
+from workers.models.arch import FDI, LOWER, UPPER
 from workers.models.fit_for_panoramics import is_intraoral, judge_panoramic
-from workers.models.header import items, number, text, unreadable
+from workers.models.header import codes, number, text, unreadable
 
 _NUMBERS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")
 _DECIDING = ("SOPClassUID", "Modality", *_NUMBERS)
 _SLIMMEST, _WIDEST = 0.4, 2.5  # columns to rows of films and sensors, and what is cropped from them
 _MAXILLA = frozenset({"70925003", "T-11170", "T-D1217"})  # CID 4016; sensors write older SNOMED codes as well
 _MANDIBLE = frozenset({"91609006", "T-11180"})
-_FDI_OF = {tooth.snomed: tooth.fdi for tooth in TEETH.values()}
 _PERMANENT = 50  # FDI numbers above are deciduous teeth
+_SUCCESSOR = 40  # less than a deciduous tooth's number is that of the tooth which takes its place
 _DOUBT = 3.0  # natural log by which a number that the header contradicts is thought less likely
+_DOUBT_A_PLACE = 1.0  # the same for each place between a number and the next tooth that is named, up to _DOUBT
+_PLACE = {fdi: place for jaw in (UPPER, LOWER) for place, fdi in enumerate(jaw)}
+_APART = 2  # a film shows the neighbours of the tooth that is meant, and the tooth itself may be lost
 
 
 def judge_intraoral(header: Dataset) -> tuple[bool, str]:
@@ -71,7 +75,21 @@ class Told:
             + (self.upper is not None and (fdi // 10 in (1, 2)) != self.upper)
             for fdi in FDI
         ]
-        return -_DOUBT * np.array(doubts, float)
+        places = [min(_DOUBT, _DOUBT_A_PLACE * self.places_off(fdi)) for fdi in FDI]
+        prior: NDArray[np.float64] = -_DOUBT * np.array(doubts, float) - np.array(places, float)
+        return prior
+
+    def places_off(self, fdi: int) -> int:
+        """How many places a permanent tooth stands from the next one that is named, in either jaw; 0 if none is named.
+
+        A bitewing shows both jaws and often names the teeth of one: which jaw is meant is said by ``upper``.
+        """
+        named = [tooth - _SUCCESSOR if tooth > _PERMANENT else tooth for tooth in self.teeth]
+        return min((abs(_PLACE[fdi] - _PLACE[each]) for each in named), default=0)
+
+    def contradicts(self, seen: Sequence[int]) -> bool:
+        """Whether teeth are named and none of those seen (permanent, FDI) stands near one of them."""
+        return bool(self.teeth and seen) and all(self.places_off(fdi) > _APART for fdi in seen)
 
 
 def told(header: Dataset) -> Told:
@@ -79,11 +97,12 @@ def told(header: Dataset) -> Told:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         side = {"R": True, "L": False}.get(text(header, "ImageLaterality"))
-        regions = {text(item, "CodeValue") for item in items(header, "AnatomicRegionSequence")}
-        structures = [text(item, "CodeValue") for item in items(header, "PrimaryAnatomicStructureSequence")]
+        regions = codes(header, "AnatomicRegionSequence")
+        structures = [*regions, *codes(header, "PrimaryAnatomicStructureSequence")]  # some devices name teeth as region
         directions = text(header, "PatientOrientation").strip("[]").replace("'", "").split(", ")
-    upper = True if regions & _MAXILLA else False if regions & _MANDIBLE else None
-    teeth = frozenset(_FDI_OF[code] for code in structures if code in _FDI_OF)
+    said = {code for code, _ in regions}
+    upper = True if said & _MAXILLA else False if said & _MANDIBLE else None
+    teeth = frozenset(fdi for code in structures if (fdi := tooth_number(*code)) is not None)
     if teeth and upper is None:
         jaws = {tooth // 10 in (1, 2, 5, 6) for tooth in teeth}
         upper = jaws.pop() if len(jaws) == 1 else None

@@ -37,6 +37,14 @@ def items(header: Dataset, keyword: str) -> list[Dataset]:
         return []
 
 
+def codes(header: Dataset, keyword: str) -> list[tuple[str, str]]:
+    """Code value and scheme, in capitals, of the items of a coded sequence; codes of any length (PS3.3 8.8)."""
+    return [
+        (text(item, "CodeValue") or text(item, "LongCodeValue"), text(item, "CodingSchemeDesignator"))
+        for item in items(header, keyword)
+    ]
+
+
 def unreadable(header: Dataset, keywords: Iterable[str], numbers: Iterable[str]) -> list[str]:
     """Which of the keywords hold values that cannot be read; those in ``numbers`` must be whole numbers."""
     whole = frozenset(numbers)

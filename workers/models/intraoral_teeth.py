@@ -2,7 +2,7 @@
 
 The film is shown at two sizes, because how many teeth it holds is not known beforehand; the look that finds more teeth
 counts. The weights are those of the panoramic network, trained on with windows of panoramics. Numbers come from a
-contiguous window of slots, the same in both jaws. What the header says about jaw and side (PS3.3 C.8.11.9) makes
+contiguous window of slots, the same in both jaws. What the header says about jaw, side and teeth (PS3.3 C.8.11.9) makes
 numbers more or less likely; where the pixels say otherwise all the same, a flag tells.
 """
 
@@ -28,7 +28,9 @@ from workers.pixels import Image
 from workers.regions import Detection
 
 SIDE_CONTRADICTS, JAW_CONTRADICTS = "side-contradicts-header", "jaw-contradicts-header"
+TEETH_CONTRADICT = "not-the-teeth-named-in-the-header"
 _SLOTS_SEEN = 7  # teeth next to each other that a film can show in one jaw, gaps included
+_ENOUGH = 2  # teeth of clear numbers before one that is named is contradicted
 _CLEAR = 2.0  # least margin, natural log, of a number that may contradict the header
 _UPPER_CLASSES = 16
 _SIZES = (0.8, 0.62)  # diagonal of the film in rows of the canvas
@@ -123,7 +125,8 @@ def jaws(heights: Sequence[float], opinions: Sequence[NDArray[np.float64]]) -> l
 
 def _contradictions(numbers: Sequence[Number], header: Told) -> tuple[str, ...]:
     """Flags where most of what the pixels alone say clearly is not what the header says."""
-    clear = [number.fdi // 10 for number in numbers if number.fdi is not None and number.margin >= _CLEAR]
+    teeth = [number.fdi for number in numbers if number.fdi is not None and number.margin >= _CLEAR]
+    clear = [fdi // 10 for fdi in teeth]
     right = sum(quadrant in (1, 4) for quadrant in clear)
     upper = sum(quadrant in (1, 2) for quadrant in clear)
     flags = []
@@ -131,6 +134,8 @@ def _contradictions(numbers: Sequence[Number], header: Told) -> tuple[str, ...]:
         flags.append(SIDE_CONTRADICTS)
     if header.upper is not None and 2 * (upper if header.upper else len(clear) - upper) < len(clear):
         flags.append(JAW_CONTRADICTS)
+    if len(teeth) >= _ENOUGH and header.contradicts(teeth):
+        flags.append(TEETH_CONTRADICT)
     return tuple(flags)
 
 

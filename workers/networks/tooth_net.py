@@ -9,6 +9,7 @@ import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import UNet
 from torch import nn
+from torch.nn import functional
 
 NUMBERS = 32
 CLASSES = 1 + NUMBERS  # background, then FDI 11..18, 21..28, 31..38, 41..48
@@ -62,10 +63,13 @@ class NumberHead(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, features, h, w) to (B, OUTPUTS, h, w)."""
-        dense = self.dense(x)
-        shared = self.quadrants(x).unsqueeze(2) + self.types(x).unsqueeze(1)
-        numbers = dense[:, 1:CLASSES] + shared.flatten(1, 2)
-        return torch.cat([dense[:, :1], numbers, dense[:, CLASSES:]], 1)
+        return functional.conv2d(x, self._summed("weight"), self._summed("bias"))
+
+    def _summed(self, name: str) -> torch.Tensor:
+        """Kernels or biases of the three parts added up: one convolution then does what three and a sum would."""
+        dense, types, quadrants = (getattr(part, name) for part in (self.dense, self.types, self.quadrants))
+        shared = quadrants.unsqueeze(1) + types.unsqueeze(0)
+        return torch.cat([dense[:1], dense[1:CLASSES] + shared.flatten(0, 1), dense[CLASSES:]])
 
 
 class ToothNet(nn.Module):

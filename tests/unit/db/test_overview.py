@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,29 @@ def find(gateway: Site, uid: str = "2.25.1") -> StudyView:
 
 
 def test_receiving(gateway: Site) -> None:
-    """A study without a job is receiving."""
+    """A study without a job is receiving, and says what it waits for."""
     gateway.study(open=True)
-    assert find(gateway).status == plain_status(Tone.RECEIVING, "receiving")
+    status = find(gateway).status
+    assert (status.tone, status.short) == (Tone.RECEIVING, "receiving")
+    assert status.text.startswith("receiving until PANO1 is silent")
+    assert "last sign of life" in status.text
+
+
+def test_what_waits_for_long_says_why(gateway: Site) -> None:
+    """Without a relay nobody rings, without a worker nobody comes; a retry has its time; short waits need no words."""
+    past, now = clock.now() - timedelta(minutes=5), clock.now()
+    steps: dict[str, dict[str, Any]] = {
+        "does `dentgate relay` run?": {"not_before": past, "rung_at": None},
+        "no worker was free for 5 min": {"not_before": past, "rung_at": now},
+        "not before": {"not_before": now + timedelta(minutes=5), "rung_at": None},
+    }
+    for number, (words, times) in enumerate(steps.items()):
+        uid = f"2.25.9{number}"
+        gateway.step(gateway.job(gateway.study(uid)), Stage.ANALYZE, **times)
+        status = find(gateway, uid).status
+        assert words in status.text, status.text
+        assert status.short == "received, waiting for analysis"
+        assert words in find(gateway, uid).jobs[0].stages[0].message
 
 
 def test_waiting_and_analyzing(gateway: Site) -> None:
@@ -52,7 +73,9 @@ def test_lease_that_ran_out_is_waiting_again(gateway: Site) -> None:
     job = gateway.job(gateway.study())
     past = clock.now() - timedelta(seconds=1)
     gateway.step(job, Stage.ANALYZE, lease="host/1/x", lease_until=past, attempts=1)
-    assert find(gateway).status.text == "received, waiting for analysis"
+    status = find(gateway).status
+    assert status.short == "received, waiting for analysis"
+    assert "is gone" in status.text
 
 
 def test_delivered(gateway: Site) -> None:

@@ -1,114 +1,20 @@
-"""A FHIR server that answers as servers do on a bad day: a real HTTP server with answers by script."""
+"""A report to a FHIR server: what is asked and sent, and whose patient it is."""
 
 import email.utils
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import pytest
 
 from service import clock
 from service.domain.errors import ConfigurationError, DentgateError, Held, Permanent, Transient
 from service.domain.result import Delivery, Result
 from service.export.fhir import FhirServer
-from service.results import diagnostic_report
-from tests.builders import analysis_of, xray
+from tests.builders import destination_of
+from tests.fhir_script import OUTCOME, Answer, Heard, Script, delivery, fhir, found, patient, posting, server
 from tests.servers import free_port
-from tests.subjects import subject_of
-
-Answer = tuple[int, dict[str, str], bytes]
-Script = Callable[[str, str, bytes], Answer | None]
-OUTCOME = {
-    "resourceType": "OperationOutcome",
-    "issue": [
-        {
-            "severity": "error",
-            "code": "value",
-            "details": {"text": "unknown code for PROBE-1, born 1980-01-01"},
-            "expression": ["Observation.code"],
-        }
-    ],
-}
-
-
-def fhir(resource: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    """An answer with a resource."""
-    return status, {"Content-Type": "application/fhir+json"} | (headers or {}), json.dumps(resource).encode()
-
-
-def found(*resources: dict[str, Any]) -> Answer:
-    """The answer to a search."""
-    return fhir({"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": each} for each in resources]})
-
-
-def patient(**more: object) -> dict[str, Any]:
-    """The patient of the builders' images."""
-    return {"resourceType": "Patient", "id": "p1", "identifier": [{"value": "PROBE-1"}], **more}
-
-
-def stored(body: bytes) -> Answer:
-    """The answer to a transaction that was taken."""
-    entries = json.loads(body)["entry"]
-    responses = [{"response": {"status": "201", "location": f"{e['resource']['resourceType']}/n1"}} for e in entries]
-    return fhir({"resourceType": "Bundle", "type": "transaction-response", "entry": responses})
-
-
-def healthy(method: str, path: str, body: bytes) -> Answer:
-    """A record with one patient and nothing else, that takes every transaction."""
-    if method == "POST":
-        return stored(body)
-    return found(patient()) if path.startswith("/fhir/Patient") else found()
-
-
-@contextmanager
-def server(script: Script = healthy, headers: list[tuple[str, Message]] | None = None) -> Iterator[FhirServer]:
-    """The destination of a server that answers by a script; None falls back to ``healthy``. Keeps what it heard."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            if headers is not None:
-                headers.append((self.command, self.headers))
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = script(self.command, self.path, body) or healthy(self.command, self.path, body)
-            self.send_response(answer[0])
-            for name, value in answer[1].items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer[2])))
-            self.end_headers()
-            self.wfile.write(answer[2])
-
-        do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
-        http_server.daemon_threads = False  # so that the end waits for every answer under way
-        thread = threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield FhirServer(f"fhir+http://127.0.0.1:{http_server.server_port}/fhir", "DENTGATE")
-        http_server.shutdown()
-        thread.join()
-
-
-def delivery(**attributes: object) -> Delivery:
-    """The report of one tooth."""
-    subject = subject_of(xray(**attributes), analysis_of(xray(), (36,)))  # type: ignore[arg-type]  # DICOM keywords
-    return Delivery(subject.study_instance_uid, 1, diagnostic_report.write(subject), 1)
-
-
-def posting(answer: Answer) -> Script:
-    """A script that answers the transaction so, and everything else in good health."""
-    return lambda method, _path, _body: answer if method == "POST" else None
 
 
 def test_one_transaction_with_the_records_own_patient() -> None:
@@ -120,7 +26,8 @@ def test_one_transaction_with_the_records_own_patient() -> None:
             sent.append((path, body))
 
     with server(keep) as destination:
-        assert destination.deliver(delivery()) == "DiagnosticReport/n1 created with 1 Observations"
+        line = destination.deliver(delivery())
+    assert line == "DiagnosticReport/n1 created with 1 Observations (transaction: the server offers transactions)"
     ((path, body),) = sent
     assert path == "/fhir"
     assert b"PROBE-1" not in body
@@ -131,10 +38,10 @@ def test_one_transaction_with_the_records_own_patient() -> None:
 
 def test_a_search_asks_for_what_is_there_now() -> None:
     """No GET may be answered from a cache: HAPI repeats a search's answer for a minute, and we would send twice."""
-    heard: list[tuple[str, Message]] = []
+    heard: Heard = []
     with server(headers=heard) as destination:
         destination.deliver(delivery())
-    assert [headers["Cache-Control"] for method, headers in heard if method == "GET"] == ["no-cache"] * 3
+    assert [headers["Cache-Control"] for method, headers in heard if method == "GET"] == ["no-cache"] * 7
     assert [headers["Cache-Control"] for method, headers in heard if method == "POST"] == [None]
 
 
@@ -228,15 +135,15 @@ def test_patient_is_searched_by_system_and_value() -> None:
 
     def note(_method: str, path: str, _body: bytes) -> Answer | None:
         asked.append(path)
+        if "/Patient" not in path:
+            return None
         return found(patient(identifier=[{"system": s, "value": "P,1"} for s in ("urn:oid:1.2.3", "urn:x")]))
 
     with server(note) as destination:
-        url = destination._base  # noqa: SLF001 - the port that the server took
-        configured = FhirServer(f"fhir+{url}?patient-system=urn:x", "DENTGATE")
-        with pytest.raises(Permanent):
-            destination.deliver(delivery(PatientID="P,1", IssuerOfPatientID="1.2.3"))
-        with pytest.raises(Permanent):
-            configured.deliver(delivery(PatientID="P,1"))
+        url = destination._server.base  # noqa: SLF001 - the port that the server took
+        configured = FhirServer(destination_of(f"fhir+{url}?patient-system=urn:x"), "DENTGATE")
+        destination.deliver(delivery(PatientID="P,1", IssuerOfPatientID="1.2.3"))
+        configured.deliver(delivery(PatientID="P,1"))
     assert [path.partition("?")[2] for path in asked if "/Patient" in path] == [
         "identifier=urn%3Aoid%3A1.2.3%7CP%5C%2C1",
         "identifier=urn%3Ax%7CP%5C%2C1",
@@ -297,8 +204,8 @@ def test_answer_that_is_none(answer: Answer) -> None:
 def test_dead_and_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused connection and an answer that does not come are Transient."""
     with pytest.raises(Transient, match="no answer"):
-        FhirServer(f"fhir+http://127.0.0.1:{free_port()}/fhir", "DENTGATE").deliver(delivery())
-    monkeypatch.setattr("service.export.fhir._TIMEOUT", httpx.Timeout(0.2))
+        FhirServer(destination_of(f"fhir+http://127.0.0.1:{free_port()}/fhir"), "DENTGATE").deliver(delivery())
+    monkeypatch.setattr("service.export.fhir_record._PATIENCE_SECONDS", 0.2)
 
     def sleep(_method: str, _path: str, _body: bytes) -> None:
         time.sleep(0.5)
@@ -309,7 +216,7 @@ def test_dead_and_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_endless_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer beyond all measure is cut off."""
-    monkeypatch.setattr("service.export.fhir._MAX_ANSWER", 1000)
+    monkeypatch.setattr("service.export.transport._MAX_ANSWER", 1000)
     with server(posting((200, {}, b" " * 2000))) as destination, pytest.raises(Permanent, match="more than 1000 bytes"):
         destination.deliver(delivery())
 
@@ -339,7 +246,7 @@ def test_check_without_transactions() -> None:
     """The check says when a server takes no transactions."""
     statement = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": [{"mode": "server"}]}
     with server(lambda *_: fhir(statement)) as destination:
-        assert destination.check() == "FHIR 4.0.1, transaction no"
+        assert destination.check() == "FHIR 4.0.1, form single: the server offers no transactions"
 
 
 @pytest.mark.parametrize(
@@ -347,5 +254,5 @@ def test_check_without_transactions() -> None:
 )
 def test_wrong_url(url: str) -> None:
     """A URL without host, with a wrong port or an unknown parameter is a wrong setting."""
-    with pytest.raises(ConfigurationError, match="write a FHIR destination url"):
-        FhirServer(url, "DENTGATE")
+    with pytest.raises(ConfigurationError, match="write the url as fhir"):
+        FhirServer(destination_of(url), "DENTGATE")

@@ -7,6 +7,7 @@ import pytest
 from service.domain.errors import ConfigurationError, Permanent, Transient
 from service.domain.result import Delivery, Result
 from service.export.folder import Folder
+from tests.builders import destination_of
 
 SR = Result("sr", "1.2.3.4", "application/dicom", b"sr")
 REPORT = Result("report", "1.2.3/dental-findings/teeth", "application/fhir+json", b"{}")
@@ -14,7 +15,7 @@ REPORT = Result("report", "1.2.3/dental-findings/teeth", "application/fhir+json"
 
 def deliver(folder: Path, *results: Result, study: str = "1.2.3") -> str:
     """Deliver revision 1 of a study."""
-    return Folder(folder.as_uri(), "DENTGATE").deliver(Delivery(study, 1, results, 1))
+    return Folder(destination_of(folder.as_uri()), "DENTGATE").deliver(Delivery(study, 1, results, 1))
 
 
 def test_names_tell_study_revision_and_kind(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_unusable_folder_is_transient(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="cannot write below"):
         deliver(blocked, SR)
     with pytest.raises(Transient, match="cannot write below"):
-        Folder(blocked.as_uri(), "DENTGATE").check()
+        Folder(destination_of(blocked.as_uri()), "DENTGATE").check()
 
 
 def test_failed_write_leaves_no_part(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_failed_write_leaves_no_part(tmp_path: Path) -> None:
 
 def test_check_leaves_nothing(tmp_path: Path) -> None:
     """The check writes and removes."""
-    assert "writable" in Folder(tmp_path.as_uri(), "DENTGATE").check()
+    assert "writable" in Folder(destination_of(tmp_path.as_uri()), "DENTGATE").check()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -83,4 +84,4 @@ def test_check_leaves_nothing(tmp_path: Path) -> None:
 def test_url_must_name_a_local_folder(url: str) -> None:
     """Another host or a relative folder is a wrong setting."""
     with pytest.raises(ConfigurationError, match="file:///folder"):
-        Folder(url, "DENTGATE")
+        Folder(destination_of(url), "DENTGATE")

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hl7
@@ -14,7 +16,10 @@ import pytest
 from service.domain.errors import ConfigurationError, Permanent, Transient
 from service.domain.result import Delivery, Result
 from service.export.mllp import Mllp
+from service.export.tls import certificate_lives
 from service.results.oru_message import MEDIA_TYPE
+from tests.builders import destination_of
+from tests.certificates import Authority
 from tests.servers import free_port
 
 # the test's server may not have closed its side when its loop ends; asyncio complains of that
@@ -50,13 +55,13 @@ class Engine:
 
 
 @contextmanager
-def engine(answer: Answer) -> Iterator[tuple[Engine, int]]:
+def engine(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[tuple[Engine, int]]:
     """Run one in a thread."""
     made, port, ready = Engine(answer), free_port(), threading.Event()
     loop = asyncio.new_event_loop()
 
     async def run() -> Any:  # noqa: ANN401 - hl7 is not annotated
-        server = await hl7.mllp.start_hl7_server(made.serve, host="127.0.0.1", port=port, limit=1 << 24)
+        server = await hl7.mllp.start_hl7_server(made.serve, host="127.0.0.1", port=port, limit=1 << 24, ssl=tls)
         ready.set()
         return server
 
@@ -91,7 +96,7 @@ def accepted(message: hl7.Message) -> hl7.Message:
 def test_an_accepted_message_is_delivered() -> None:
     """The engine has it whole, with sender and receiver of the settings, and its control ID untouched."""
     with engine(accepted) as (made, port):
-        destination = Mllp(f"mllp://127.0.0.1:{port}?application=EHR&facility=HOSP", "CLINIC")
+        destination = Mllp(destination_of(f"mllp://127.0.0.1:{port}?application=EHR&facility=HOSP"), "CLINIC")
         assert destination.deliver(delivery()) == f"1 message accepted by 127.0.0.1:{port}"
         assert destination.check() == f"127.0.0.1:{port} accepts connections"
     (message,) = made.messages
@@ -101,10 +106,29 @@ def test_an_accepted_message_is_delivered() -> None:
     assert str(message.segment("PID")) == "PID|1||P1"
 
 
+def test_mutual_tls(tmp_path: Path) -> None:
+    """With authority and certificate of the settings a message passes; an engine that nobody trusts gets none."""
+    authority = Authority(tmp_path)
+    ours = authority.issue("ours")
+    keys = {"ca_file": authority.certificate, "cert_file": ours.certificate, "cert_key_file": ours.key}
+    with engine(accepted, authority.server_context(authority.issue("engine"), asks_client=True)) as (made, port):
+        url = f"mllps://127.0.0.1:{port}"
+        entry = destination_of(url, **{key: str(path) for key, path in keys.items()})
+        assert Mllp(entry, "CLINIC").deliver(delivery()).startswith("1 message accepted")
+        assert certificate_lives(entry) == ["its certificate expires in 89 days", "our certificate expires in 89 days"]
+        with pytest.raises(Permanent, match="its certificate is not trusted"):
+            Mllp(destination_of(url), "CLINIC").deliver(delivery())
+    assert len(made.messages) == 1
+    with pytest.raises(ConfigurationError, match="ca_file"):
+        Mllp(destination_of(url, ca_file=str(tmp_path / "gone")), "CLINIC")
+
+
 def test_a_large_message_passes() -> None:
     """As large as one with a PDF."""
     with engine(accepted) as (made, port):
-        Mllp(f"mllp://127.0.0.1:{port}", "CLINIC").deliver(delivery(ORU + b"OBX|1|ED|x||" + b"A" * 3_000_000 + b"\r"))
+        Mllp(destination_of(f"mllp://127.0.0.1:{port}"), "CLINIC").deliver(
+            delivery(ORU + b"OBX|1|ED|x||" + b"A" * 3_000_000 + b"\r")
+        )
     assert len(str(made.messages[0])) > 3_000_000
 
 
@@ -125,7 +149,7 @@ def test_refusals_are_told_apart_in_the_engines_words(tail: str, error: type[Exc
         return f"MSH|^~\\&|EHR|HOSP|||20260102||ACK^R01|1|P|2.5.1\r{tail}\r"
 
     with engine(answer) as (_, port), pytest.raises(error) as raised:
-        Mllp(f"mllp://127.0.0.1:{port}", "CLINIC").deliver(delivery())
+        Mllp(destination_of(f"mllp://127.0.0.1:{port}"), "CLINIC").deliver(delivery())
     assert "127.0.0.1" in str(raised.value)
     assert ("no such patient" in str(raised.value)) == (error is Permanent)
 
@@ -133,19 +157,19 @@ def test_refusals_are_told_apart_in_the_engines_words(tail: str, error: type[Exc
 def test_a_cut_connection_is_passing_trouble() -> None:
     """An engine that closes without an answer, or that is not there at all."""
     with engine(lambda _: None) as (_, port), pytest.raises(Transient, match="no acknowledgement"):
-        Mllp(f"mllp://127.0.0.1:{port}", "CLINIC").deliver(delivery())
+        Mllp(destination_of(f"mllp://127.0.0.1:{port}"), "CLINIC").deliver(delivery())
     with pytest.raises(Transient, match="cannot be reached"):
-        Mllp(f"mllp://127.0.0.1:{free_port()}", "CLINIC").check()
+        Mllp(destination_of(f"mllp://127.0.0.1:{free_port()}"), "CLINIC").check()
 
 
 @pytest.mark.parametrize("url", ["mllp://", "mllp://host:99999", "mllp://host/path", "mllp://host?sender=x"])
 def test_wrong_urls_say_how_to_write_them(url: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="write it as mllp://"):
-        Mllp(url, "CLINIC")
+        Mllp(destination_of(url), "CLINIC")
 
 
 def test_other_results_are_refused() -> None:
     """An engine takes no DICOM."""
     with engine(accepted) as (_, port), pytest.raises(Permanent, match="takes no sr"):
-        Mllp(f"mllp://127.0.0.1:{port}", "CLINIC").deliver(delivery(kind="sr"))
+        Mllp(destination_of(f"mllp://127.0.0.1:{port}"), "CLINIC").deliver(delivery(kind="sr"))

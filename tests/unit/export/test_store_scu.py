@@ -15,7 +15,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RQ
 from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient
 from service.domain.result import Delivery, Result
 from service.export.store_scu import StoreScu
-from tests.builders import DX, as_bytes, xray
+from tests.builders import DX, as_bytes, destination_of, xray
 from tests.servers import free_port
 
 ECHO = "1.2.840.10008.1.1"
@@ -48,7 +48,9 @@ def pacs(
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer), *more])
     assert server is not None
     try:
-        yield StoreScu(f"dicom://{'OTHER' if called else 'PACS'}@127.0.0.1:{server.server_address[1]}", "DENTGATE")
+        yield StoreScu(
+            destination_of(f"dicom://{'OTHER' if called else 'PACS'}@127.0.0.1:{server.server_address[1]}"), "DENTGATE"
+        )
     finally:
         server.shutdown()
         server.server_close()
@@ -168,7 +170,7 @@ def test_rejected_association_is_transient() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom forgets that socket
 def test_dead_peer_is_transient() -> None:
     """A refused connection is Transient, for delivery and check."""
-    destination = StoreScu(f"dicom://PACS@127.0.0.1:{free_port()}", "DENTGATE")
+    destination = StoreScu(destination_of(f"dicom://PACS@127.0.0.1:{free_port()}"), "DENTGATE")
     with pytest.raises(Transient, match="cannot be reached"):
         destination.deliver(delivery())
     with pytest.raises(Transient, match="cannot be reached"):
@@ -178,14 +180,14 @@ def test_dead_peer_is_transient() -> None:
 def test_unknown_host_is_transient() -> None:
     """A name that does not resolve (the name server may be down) is tried again."""
     with pytest.raises(Transient, match="cannot be reached"):
-        StoreScu("dicom://PACS@no-such-host.invalid:104", "DENTGATE").deliver(delivery())
+        StoreScu(destination_of("dicom://PACS@no-such-host.invalid:104"), "DENTGATE").deliver(delivery())
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 200, b"\0" * 128 + b"DICM"])
 def test_spoilt_result_is_permanent(content: bytes) -> None:
     """A stored result that is no DICOM object any more ends in a clear error before anything is sent."""
     with pytest.raises(Permanent, match="no DICOM object any more"):
-        StoreScu("dicom://PACS@127.0.0.1:1", "DENTGATE").deliver(
+        StoreScu(destination_of("dicom://PACS@127.0.0.1:1"), "DENTGATE").deliver(
             delivery(Result("sr", "1", "application/dicom", content))
         )
 
@@ -203,7 +205,7 @@ def test_cut_connection_is_transient() -> None:
 
 def test_silent_peer_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PACS that does not answer in time is tried again."""
-    monkeypatch.setattr("service.export.store_scu._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("service.export.dicom_peer._ANSWER_SECONDS", 0.5)
 
     def sleep(_event: evt.Event) -> int:
         time.sleep(1.5)
@@ -221,7 +223,7 @@ def frozen(event: evt.Event) -> None:
 
 def test_a_release_without_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stored is stored: a PACS that does not answer the release is left after a short time."""
-    monkeypatch.setattr("service.export.store_scu._RELEASE_SECONDS", 0.3)
+    monkeypatch.setattr("service.export.dicom_peer._RELEASE_SECONDS", 0.3)
     with pacs(more=[(evt.EVT_PDU_RECV, frozen)]) as destination:
         began = time.monotonic()
         assert destination.deliver(delivery()).startswith("1 stored")
@@ -252,7 +254,7 @@ def test_report_is_no_object_for_a_pacs() -> None:
     """A FHIR report in the list of a PACS is a setting to mend, not a crash."""
     report = Result("report", "r", "application/fhir+json", b"{}")
     with pytest.raises(Permanent, match="takes no report"):
-        StoreScu("dicom://PACS@127.0.0.1:104", "DENTGATE").deliver(delivery(report))
+        StoreScu(destination_of("dicom://PACS@127.0.0.1:104"), "DENTGATE").deliver(delivery(report))
 
 
 def test_check_is_an_echo() -> None:
@@ -274,4 +276,4 @@ def test_check_is_an_echo() -> None:
 def test_url_lacks_a_part(url: str) -> None:
     """A URL without AE title, host or proper port is a wrong setting."""
     with pytest.raises(ConfigurationError, match="dicom://AET@host:port"):
-        StoreScu(url, "DENTGATE")
+        StoreScu(destination_of(url), "DENTGATE")

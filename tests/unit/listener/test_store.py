@@ -17,6 +17,7 @@ from tests.unit.listener.raw_scu import (
     ABORT,
     BIG_ENDIAN,
     COMMAND,
+    DEFLATED,
     DX,
     EXPLICIT,
     IMPLICIT,
@@ -239,6 +240,17 @@ def test_a_deflated_bomb_is_refused(start: Start) -> None:
     with RawScu(gateway.port, [(DX, [syntax])]) as scu:
         assert scu.store(data, "1.2.3.1.1.1").status == 0xA700
     assert not gateway.files()
+
+
+def test_a_bomb_within_the_limit_is_not_inflated_to_its_end(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two gigabytes of zeros take two megabytes and seconds; an image that inflates a thousandfold is taken."""
+    monkeypatch.setattr("service.listener.dataset._BOMB_BYTES", 8 << 20)
+    gateway = start(max_object_bytes=1 << 30)
+    with RawScu(gateway.port, [(DX, [DEFLATED[0]])]) as scu:
+        bomb = scu.store(encode(image(1, PixelData=bytes(16 << 20)), DEFLATED[0]), "1.2.3.1.1.1")
+        assert (bomb.status, "inflates" in bomb.comment) == (0xC000, True)
+        assert scu.store(encode(image(2, PixelData=bytes(4 << 20)), DEFLATED[0]), "1.2.3.1.1.2").status == 0
+    assert len(gateway.files()) == 1
 
 
 def test_a_record_that_fails_gives_out_of_resources_and_recovers(gateway: Gateway) -> None:

@@ -1,15 +1,14 @@
 """The FHIR report of the AI: one transaction that a record takes as it is."""
 
-import ast
+import base64
 import dataclasses
+import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
-import service
 from service.domain import codes
 from service.domain.errors import Permanent
 from service.domain.finding import Finding
@@ -57,10 +56,9 @@ def test_deciduous_tooth_fills_the_place_of_its_successor() -> None:
 
 
 def test_missing_teeth_only_on_a_panoramic() -> None:
-    """A bitewing shows few teeth, so its report lists none as not found, and is coded as a generic imaging report."""
+    """A bitewing shows few teeth, so its report lists none as not found."""
     report = report_of(subject_of(xray(modality="IO"), analysis_of(xray(), (36, 37))))
     assert "not found" not in report["conclusion"]
-    assert report["code"]["coding"][0]["code"] == "18748-4"
 
 
 def test_report_without_teeth_stands_alone() -> None:
@@ -263,13 +261,112 @@ def test_unknown_finding_is_permanent() -> None:
         diagnostic_report.write(subject_of(xray(), analysis))
 
 
-def test_only_the_r4_models_are_imported() -> None:
-    """The top level of fhir.resources is R5; only its R4B part may be imported."""
-    found = set()
-    for path in Path(next(iter(service.__path__))).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found |= {name for name in names if name.startswith("fhir")}
-    assert found
-    assert all(name.startswith("fhir.resources.R4B") for name in found)
+def test_page_is_attached_with_size_and_hash() -> None:
+    """The PDF of the report is inside it, with its length and its SHA-1 as FHIR wants them."""
+    (form,) = report_of(subject_with(36))["presentedForm"]
+    content = base64.b64decode(form["data"])
+    assert content.startswith(b"%PDF")
+    assert form["contentType"] == "application/pdf"
+    assert form["size"] == len(content)
+    assert form["hash"] == base64.b64encode(hashlib.sha1(content).digest()).decode()  # noqa: S324 - as FHIR has it
+
+
+def test_large_page_is_a_binary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PDF beyond the limit goes as a Binary to whose fullUrl the report points; size and hash stay."""
+    monkeypatch.setattr(diagnostic_report, "_MOST_INLINE", 1000)
+    bundle = bundle_of(subject_with(36))
+    (entry,) = (entry for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Binary")
+    (form,) = report_of(subject_with(36))["presentedForm"]
+    assert (form["url"], "data" in form) == (entry["fullUrl"], False)
+    assert form["size"] == len(base64.b64decode(entry["resource"]["data"]))
+
+
+def test_report_without_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no page can be drawn the findings go out all the same."""
+
+    def refuse(_subject: Subject) -> bytes:
+        message = "the image has no valid SOPClassUID, so no result can refer to it"
+        raise Permanent(message)
+
+    monkeypatch.setattr(diagnostic_report, "draw_report", refuse)
+    assert "presentedForm" not in report_of(subject_with(36))
+    assert len(resources_of(subject_with(36), "Observation")) == 1
+
+
+IO = {"modality": "IO"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind"),
+    [
+        ({}, "panoramic"),
+        ({"StudyDescription": "Cephalometric lateral"}, "cephalometric"),
+        ({"modality": "DX", "StudyDescription": "Schaedel", "PositionerType": "CEPHALOSTAT"}, "cephalometric"),
+        ({"modality": "DX", "StudyDescription": "FRS", "ProtocolName": "Fernröntgen seitlich"}, "cephalometric"),
+        ({"modality": "DX", "StudyDescription": "Orthopantomogramm"}, "panoramic"),
+        ({"modality": "DX", "StudyDescription": "Skull PA"}, "other"),
+        (IO, "bitewing"),
+        (IO | {"StudyDescription": "Bitewing", "SeriesDescription": "Periapical upper right"}, "periapical"),
+        (IO | {"StudyDescription": "FMX", "SeriesDescription": "BW left"}, "bitewing"),
+        (IO | {"StudyDescription": "FMX"}, "other"),
+        (IO | {"StudyDescription": "Panoramic"}, "other"),
+        ({"modality": "XC"}, "photo"),
+    ],
+)
+def test_kind_of_examination(attributes: dict[str, str], kind: str) -> None:
+    """What device and header say decides the kind, and the site's own code for that kind is the report's."""
+    own = {each: codes.Code(each, "urn:clinic", each) for each in codes.EXAMINATIONS}
+    subject = subject_of(xray(**attributes), analysis_of(xray(), (36,)))  # type: ignore[arg-type]  # DICOM keywords
+    assert report_of(dataclasses.replace(subject, report_codes=own))["code"]["coding"] == [
+        {"system": "urn:clinic", "code": kind, "display": kind}
+    ]
+    assert report_of(subject)["code"]["coding"][0]["code"] == codes.EXAMINATIONS[kind].value
+
+
+@pytest.mark.parametrize(("looks_for", "kind"), [(("fracture",), "fracture"), (("scoliosis", "vertebra"), "spine")])
+def test_kind_of_examination_by_what_is_looked_for(looks_for: tuple[str, ...], kind: str) -> None:
+    """Bones and spines are told by the model that read them."""
+    own = {kind: codes.Code("1", "CDT", "own")}
+    analysis = dataclasses.replace(analysis_of(xray(), ()), looks_for=looks_for)
+    subject = dataclasses.replace(subject_of(xray(modality="DX"), analysis), report_codes=own)
+    assert report_of(subject)["code"]["coding"] == [{"system": "http://www.ada.org/cdt", "code": "1", "display": "own"}]
+
+
+def test_mixed_kinds_are_neither() -> None:
+    """Bitewings and periapicals in one report have no code of either."""
+    one, two = (
+        header_of(xray(modality="IO", SOPInstanceUID=uid, SeriesDescription=said))
+        for uid, said in (("2.25.7", "bitewing"), ("2.25.8", "periapical"))
+    )
+    subject = Subject(str(one.StudyInstanceUID), 1, (Source(one, analysis_of(one)), Source(two, analysis_of(two))))
+    own = {each: codes.Code(each, "urn:clinic", each) for each in codes.EXAMINATIONS}
+    assert report_of(dataclasses.replace(subject, report_codes=own))["code"]["coding"][0]["code"] == "other"
+
+
+def test_issuer_of_the_accession_number() -> None:
+    """Who gave the accession number is said: a name as assigner, an OID as system."""
+    local, universal = Dataset(), Dataset()
+    local.LocalNamespaceEntityID = "RIS"
+    universal.UniversalEntityID, universal.UniversalEntityIDType = "1.2.3", "ISO"
+    for item, expected in ((local, {"assigner": {"display": "RIS"}}), (universal, {"system": "urn:oid:1.2.3"})):
+        identifier = report_of(subject_of(xray(IssuerOfAccessionNumberSequence=[item])))["basedOn"][0]["identifier"]
+        assert {key: identifier[key] for key in ("system", "assigner") if key in identifier} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "Muster^Anna Maria^Eva^Dr.^jun.",
+            {"family": "Muster", "given": ["Anna", "Maria", "Eva"], "prefix": ["Dr."], "suffix": ["jun."]},
+        ),
+        ("=山田^太郎", {"family": "山田", "given": ["太郎"]}),
+        ("^^", None),
+        ("", None),
+    ],
+)
+def test_name_of_the_patient(name: str, expected: dict[str, Any] | None) -> None:
+    """The name goes with the logical patient, for a record that lets us create one."""
+    extensions = report_of(subject_of(xray(PatientName=name)))["subject"].get("extension", [])
+    said = {extension["url"]: extension.get("valueHumanName") for extension in extensions}
+    assert said.get(codes.NAME_EXTENSION) == expected

@@ -84,3 +84,14 @@ def test_delimiters_in_names_are_escaped() -> None:
 def test_the_same_subject_gives_the_same_message() -> None:
     """Byte for byte, so that a receiver can tell that it has it already by its control ID."""
     assert message() == message()
+
+
+def test_code_of_the_site() -> None:
+    """A report code that the site set stands in OBR-4: CDT as such, one of the site's own system as local."""
+    for code, expected in (
+        (codes.Code("D0330", "CDT", "Panoramic"), "D0330^Panoramic^CDT"),
+        (codes.Code("P|1", "http://clinic.example/codes", "Pano"), r"P\F\1^Pano^L"),
+    ):
+        (result,) = write(replace(subject_of(xray()), report_codes={"panoramic": code}))
+        (obr,) = fields(result.content.decode(), "OBR")
+        assert obr[4] == expected

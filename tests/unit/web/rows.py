@@ -18,7 +18,9 @@ from PIL import Image
 
 from service import clock
 from service.db import outbox, studies
+from service.db.backlog import Backlog
 from service.db.engine import Database
+from service.db.reviews import record_request
 from service.db.tables import Artifact, Base, Instance, Job, Outbox, Study
 from service.domain.finding import Analysis
 from service.domain.job import Stage, State
@@ -45,6 +47,7 @@ class Site:
             storage=self.storage,
             settings=self.settings,
             retry=lambda job_id: outbox.retry(self.db, job_id),
+            review=lambda study_uid, request: record_request(self.db, study_uid, request),
             ready=lambda: self.checks,
         )
         intake = Intake(
@@ -52,6 +55,7 @@ class Site:
             lambda instances: studies.record_instances(self.db, instances),
             lambda uids: studies.touch_studies(self.db, uids),
             self.settings.listener.max_object_mb << 20,
+            Backlog(self.db, self.settings.listener.max_waiting_studies),
         )
         return create_app(services, intake)
 

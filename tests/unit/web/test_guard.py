@@ -1,12 +1,15 @@
 """Other sites neither post to us nor read from us, and no failure shows its insides."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from sqlalchemy import text
+from starlette.types import Message, Receive, Scope, Send
 
+from service.web.failures import LastResort
 from tests.unit.web.rows import Site
 
 
@@ -91,3 +94,32 @@ def test_body_without_length_is_limited(client: httpx.Client) -> None:
     answer = client.post("/api/studies", content=endless(), headers=headers)
     assert answer.status_code == 413
     assert "larger than 1 MB" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://127.0.0.1:99999", "//", "\xff"])
+def test_an_origin_that_is_no_address_is_another_site(client: httpx.Client, origin: str) -> None:
+    """Refused like any other site, whatever stands there."""
+    answer = client.post("/api/jobs/1/retry", headers=[(b"Origin", origin.encode("latin-1"))])
+    assert answer.status_code == 403
+
+
+def test_an_answer_that_cannot_be_sent_is_no_failure_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """A peer that breaks HTTP while it is answered gets nothing, and no traceback into the log; our own faults do."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def faulty(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise ValueError
+
+    async def broken(_message: Message) -> None:
+        raise ConnectionError
+
+    async def silent() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "websocket", "path": "/"}  # nothing is answered on it, so that only the log is looked at
+    asyncio.run(LastResort(app)(scope, silent, broken))
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    asyncio.run(LastResort(faulty)(scope, silent, broken))
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -130,7 +130,9 @@ class _FullDisk:
 
 def test_full_disk_is_507(gateway: Site) -> None:
     """A disk that fills up anywhere on the way is 507, not 500."""
-    services = WebServices(gateway.db, gateway.storage, Settings(), retry=lambda _job: 0, ready=list)
+    services = WebServices(
+        gateway.db, gateway.storage, Settings(), retry=lambda _job: 0, review=lambda _uid, _request: False, ready=list
+    )
     with serving(create_app(services, _FullDisk())) as url:
         answer = httpx.post(f"{url}/api/studies", files=files(encoded(GREY)), data=PATIENT, trust_env=False)
     assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True)

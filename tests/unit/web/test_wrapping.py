@@ -90,6 +90,14 @@ def test_turned_picture_is_put_upright(orientation: int, quarters: int) -> None:
     assert np.abs(ds.pixel_array.astype(int) - np.rot90(GREY, quarters)).mean() < 3
 
 
+@pytest.mark.parametrize("exif", [b"", b"\\H", b"NaNNaN", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\1\1\x12"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_damaged_exif_is_passed_over(form: str, exif: bytes) -> None:
+    """The picture is whole, so it is taken as it lies."""
+    ds = wrapped(encoded(GREY, form, exif=b"Exif\0\0" + exif))
+    assert (ds.Rows, ds.Columns) == GREY.shape[:2]
+
+
 def test_exif_and_what_follows_the_picture_are_dropped() -> None:
     """Nothing but the picture goes into the record: no EXIF, no comment, no hidden second picture."""
     content = rotated(GREY, 1) + b"HIDDEN second picture"
@@ -189,10 +197,11 @@ def test_damaged_picture_never_crashes(form: str) -> None:
             continue
 
 
-def test_bomb_is_refused_before_it_is_decoded() -> None:
-    """A small file that claims to be enormous is refused by its header."""
+@pytest.mark.parametrize("side", [60000, 8000])
+def test_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+    """A small file that claims to be enormous is refused by its header; a PNG sooner than a JPEG."""
     content = bytearray(encoded(GREY))
-    content[16:24] = (60000).to_bytes(4, "big") * 2
+    content[16:24] = side.to_bytes(4, "big") * 2
     with pytest.raises(NotUnderstood, match="megapixels"):
         wrapped(bytes(content))
 

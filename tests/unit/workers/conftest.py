@@ -1,6 +1,7 @@
 """A worker's bench for the tests of the stages; models stay warm for a whole test module."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from service.bootstrap import build
 from service.db import outbox
 from service.db.migrate import migrate
-from tests.bench import Bench, allowing, settings
+from tests.bench import Bench, Unserved, allowing, settings
 from workers.app import Context
 from workers.models import LoadedModel, Model
 
@@ -33,7 +34,7 @@ def bench(tmp_path: Path, load: Callable[[Model], LoadedModel]) -> Iterator[Call
 
     def make(text: str = "") -> Bench:
         chosen = settings(tmp_path, text or allowing(tmp_path / "out"))
-        services = build(chosen)
+        services = replace(build(chosen), broker=Unserved(chosen.broker.url))
         migrate(services.db)
         made.append(Bench(Context(services, load, outbox.holder_name()), tmp_path))
         return made[-1]

@@ -158,6 +158,25 @@ def test_signed_values() -> None:
     np.testing.assert_allclose(image.pixels, expected(shapes()), atol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_values_of_full_range(bits: int) -> None:
+    """Darkest and brightest differ by more than the type of the stored values can hold."""
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    stored = np.array([[low, 0, high]] * 4, np.int8 if bits == 8 else np.int16)
+    ds = xray(stored.view(np.uint8 if bits == 8 else np.uint16), bits=bits, PixelRepresentation=1)
+    ds.WindowCenter, ds.WindowWidth = "0", str(2**bits)
+    seen = loaded(ds).pixels
+    np.testing.assert_allclose(seen[0], [0, 0.5, 1], atol=0.01)
+
+
+def test_bytes_beyond_the_frame_are_no_second_one() -> None:
+    """Pixel data longer than rows times columns: the first frame is the image."""
+    ds = xray()
+    whole = loaded(ds).pixels
+    ds.PixelData += ds.PixelData * 2
+    np.testing.assert_array_equal(loaded(ds).pixels, whole)
+
+
 def test_bits_beyond_those_stored_are_ignored() -> None:
     """An old overlay in the unused high bits does not show."""
     ds = xray(shapes() | 0xF000)
@@ -286,6 +305,7 @@ def test_a_palette_becomes_luminance() -> None:
         ({"NumberOfFrames": "3"}, "it has several frames"),
         ({"BitsAllocated": 32}, "unknown bit depth: 12 bits stored in 32"),
         ({"BitsStored": 17}, "unknown bit depth: 17 bits stored in 16"),
+        ({"HighBit": 17}, "HighBit is 17 of 16 bits"),
         ({"Rows": None}, "Rows is missing or not a number"),
         ({"Columns": 0}, "Columns is missing or not a number"),
         ({"Rows": 65535, "Columns": 65535}, "it claims 65535 x 65535 pixels"),

@@ -33,8 +33,10 @@ class Conditions:
     purpose = "conditions of single teeth on panoramics, from boxes"
 
     def train(self, order: Training) -> Path:
-        """Train both networks and fit the thresholds; the folder of the bundle. Raises ConfigurationError."""
-        return fit.train(order)
+        """Train both networks, fit the thresholds, measure; the folder of the bundle. Raises ConfigurationError."""
+        bundle = fit.train(order)
+        self.evaluate(Evaluation(order.data, order.out, "val", bundle))
+        return bundle
 
     def evaluate(self, order: Evaluation) -> dict[str, Any]:
         """Measure a bundle by the code that serves; ``stress``: without the white around the films."""

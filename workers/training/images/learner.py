@@ -47,7 +47,7 @@ class Learner:
         """One step; the loss. ``done``: elapsed part of the time."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.plan, done)
-        pixels, labels = self._batch()
+        pixels, labels = self._batch(self.plan.size_at(done))
         self.network.train()
         for module in self._still:
             module.eval()
@@ -62,15 +62,18 @@ class Learner:
         self._average()
         return float(loss.detach())
 
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _batch(self, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         plan, rng = self.plan, self.rng
         index = torch.from_numpy(rng.choice(len(self.chances), plan.batch, p=self.chances))
-        pixels = augment(self.pixels[index], plan.size, plan.augmentation.times(plan.strength), rng, plan.masks)
+        pixels = augment(self.pixels[index], size, plan.augmentation.times(plan.strength), rng, plan.masks)
         labels = self.labels[index]
-        if plan.mixup and rng.random() < plan.mixup:
+        chance = rng.random()
+        if chance < plan.mixup:
             share = float(rng.beta(_MIXED_MORE, _MIXED_MORE))
             other = torch.from_numpy(rng.permutation(plan.batch))
             pixels, labels = torch.lerp(pixels[other], pixels, share), torch.lerp(labels[other], labels, share)
+        elif chance < plan.mixup + plan.cutmix:
+            pixels, labels = exchange(pixels, labels, rng)
         return plan.normalize(pixels), labels
 
     @torch.no_grad()
@@ -132,6 +135,18 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     return [group for group in groups if group["params"]]
 
 
+def exchange(pixels: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """CutMix (Yun 2019): every picture (B, channels, rows, columns) gets a rectangle of another, and of its labels."""
+    count, rows, columns = len(pixels), *pixels.shape[-2:]
+    side = math.sqrt(1 - float(rng.beta(1.0, 1.0)))
+    high, wide = round(rows * side), round(columns * side)
+    top, left = int(rng.integers(0, rows - high + 1)), int(rng.integers(0, columns - wide + 1))
+    other = torch.from_numpy(rng.permutation(count))
+    pixels = pixels.clone()
+    pixels[..., top : top + high, left : left + wide] = pixels[other, :, top : top + high, left : left + wide]
+    return pixels, torch.lerp(labels, labels[other], high * wide / (rows * columns))
+
+
 def learning_rate(plan: Plan, done: float) -> float:
     """Warm-up over 5 % of the time, then a cosine to 1 %; ``done``: elapsed part of the time, 0 to 1."""
     warm = min((done + 1e-3) / 0.05, 1.0)
@@ -148,4 +163,11 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor, plan: Plan) -> torch.Ten
     known = ~torch.isnan(labels)
     soft = torch.where(known, labels, 0) * (1 - plan.smoothing) + plan.smoothing / 2
     losses = F.binary_cross_entropy_with_logits(logits, soft, pos_weight=weights, reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
+    loss = (losses * known).sum() / known.sum().clamp(min=1)
+    return loss + plan.contest * _contest(logits, torch.where(known, labels, 0)) if plan.contest else loss
+
+
+def _contest(logits: torch.Tensor, filed: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the softmax with the labels shared out to one; pictures without any label count nothing."""
+    shares = filed / filed.sum(1, keepdim=True).clamp(min=1e-6)
+    return -(shares * F.log_softmax(logits, 1)).sum(1).mean()

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+_GROWN = 2 / 3  # part of the time after which the size is full
+
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
@@ -65,7 +67,12 @@ class Plan:
         smoothing: of the labels.
         weights: of the classes in the loss (of their examples, not of their counter-examples); empty = 1 each.
         balance: see ``samples.drawing_chances``.
-        mixup: share of the batches that are mixed in pairs.
+        mixup: share of the batches that are mixed in pairs (Zhang 2018).
+        cutmix: share of the batches in which pairs exchange a rectangle, and labels by its area (Yun 2019).
+        growing: size at the beginning as a share of ``size``; full from two thirds of the time on. Below 1 a minute
+            holds more steps.
+        contest: weight of a second loss in which the classes of a picture contest with each other (softmax over
+            those that were filed); not for ``exclusive``, which has no other.
         averaging: decay of the exponential mean of the weights.
         patience: validations without a better AUC after which it ends, and the best weights are kept; 0 = runs to
             the end and keeps the last, so that a figure on the validation images is not the best of many.
@@ -91,6 +98,9 @@ class Plan:
     weights: tuple[float, ...] = ()
     balance: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
+    growing: float = 1.0
+    contest: float = 0.0
     averaging: float = 0.995
     patience: int = 0
     mixed: bool = False
@@ -102,6 +112,12 @@ class Plan:
     def definition(self) -> dict[str, Any]:
         """The network in MONAI's notation, as configs/inference.json holds it under ``network_def``."""
         return self.network | {"classes": len(self.classes), "channels": self.channels, "dropout": self.dropout}
+
+    def size_at(self, done: float) -> tuple[int, int]:
+        """Rows and columns, multiples of 16, after this part of the time (0 to 1)."""
+        share = min(self.growing + (1 - self.growing) * done / _GROWN, 1.0)
+        rows, columns = (length if share >= 1 else max(16 * round(length * share / 16), 16) for length in self.size)
+        return rows, columns
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """(..., channels, rows, columns) 0 to 1 to what the network sees."""

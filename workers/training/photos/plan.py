@@ -15,7 +15,7 @@ MEMBERS = 3
 #: Another camera, another room, another hand: the source of a picture must not decide.
 CHANGES = Augmentation(
     rotation=20.0,
-    zoom=0.35,
+    zoom=0.5,
     stretch=0.2,
     shift=0.08,
     contrast=0.3,
@@ -59,7 +59,10 @@ def plan_of(order: Training, classes: tuple[str, ...], member: int) -> Plan:
         "weight_decay": 0.05,
         "smoothing": SMOOTHING,
         "balance": 0.5,
-        "mixup": 0.5,
+        "mixup": 0.3,
+        "cutmix": 0.4,
+        "growing": 0.5,
+        "contest": 0.5,
         "averaging": 0.998,
         "seed": 1000 * order.seed + member,
         "threads": order.threads,

@@ -7,10 +7,18 @@ import pytest
 from pydicom.dataset import Dataset
 
 from service.domain.tooth import TEETH
-from workers.models.arch import CLASS_OF, FDI
+from service.domain.tooth_codes import codes_of
+from workers.models.arch import CLASS_OF, FDI, LOWER, UPPER
 from workers.models.fit_for_intraoral import Told, judge_intraoral, told
 from workers.models.fit_for_panoramics import judge_panoramic
-from workers.models.intraoral_teeth import JAW_CONTRADICTS, IntraoralTeeth, LoadedIntraoralTeeth, film_frame, jaws
+from workers.models.intraoral_teeth import (
+    JAW_CONTRADICTS,
+    TEETH_CONTRADICT,
+    IntraoralTeeth,
+    LoadedIntraoralTeeth,
+    film_frame,
+    jaws,
+)
 from workers.pixels import Image
 from workers.training.teeth.cases import WindowCase, phantom_case, windows_of
 from workers.training.teeth.evaluate import header_of, without_cut
@@ -95,6 +103,32 @@ def test_prior() -> None:
     assert len(prior) == len(FDI)
 
 
+@pytest.mark.parametrize("keyword", ["PrimaryAnatomicStructureSequence", "AnatomicRegionSequence"])
+def test_every_code_of_a_tooth_is_read(keyword: str) -> None:
+    """Each code of each tooth, of today and of older editions, in either sequence."""
+    for fdi in TEETH:
+        for code, scheme in codes_of(fdi):
+            named = item(code)
+            named[0].CodingSchemeDesignator = scheme
+            assert told(header(**{keyword: named})).teeth == {fdi}
+            assert told(header(**{keyword: item(code)})).teeth == {fdi}
+    long = Dataset()
+    long.LongCodeValue, long.CodingSchemeDesignator = TEETH[11].snomed, "SCT"
+    assert told(header(**{keyword: [long]})).teeth == {11}
+
+
+def test_a_named_tooth_is_a_prior() -> None:
+    """Numbers near a tooth that is named are more likely than those far away; a deciduous one means its place."""
+    named = Told(teeth=frozenset({36, 37}))
+    prior = {fdi: named.prior()[CLASS_OF[fdi] - 1] for fdi in FDI}
+    assert prior[36] == prior[37] == 0 > prior[35] > prior[34] > prior[33] == prior[31] > -20
+    assert Told(teeth=frozenset({75})).prior()[CLASS_OF[35] - 1] == 0
+    assert not Told().contradicts([11, 12])
+    assert named.contradicts([31, 41])
+    assert not named.contradicts([31, 35])
+    assert not named.contradicts([])
+
+
 def test_jaws_are_parted_by_one_line() -> None:
     """A tooth between others of its jaw belongs to it, even where its own pixels doubt."""
     upper, lower, doubt = np.full(32, -9.0), np.full(32, -9.0), np.full(32, -3.0)
@@ -157,6 +191,25 @@ def test_a_contradiction_is_flagged(model: LoadedIntraoralTeeth, windows: list[W
             found = model.analyze(film(window, told_by))
             flagged[lie] += any(JAW_CONTRADICTS in detection.flags for detection in found)
     assert flagged[True] > flagged[False]
+
+
+def test_another_tooth_in_the_header_is_flagged(model: LoadedIntraoralTeeth, windows: list[WindowCase]) -> None:
+    """Where the header names a tooth far from those in the picture, many films say so; told a right one, hardly any."""
+    flagged, films = {True: 0, False: 0}, 0
+    for window in windows:
+        truths = [truth.tooth for truth in truths_of(window.case.labels) if truth.tooth not in window.cut]
+        jaw = LOWER if truths and truths[0] // 10 in (3, 4) else UPPER
+        places = [jaw.index(fdi) for fdi in truths if fdi in jaw]
+        far = next((fdi for place, fdi in enumerate(jaw) if all(abs(place - other) > 5 for other in places)), None)
+        if not truths or far is None:
+            continue
+        films += 1
+        for lie in (True, False):
+            told_by = header(PrimaryAnatomicStructureSequence=item(TEETH[far if lie else truths[0]].snomed))
+            found = model.analyze(film(window, told_by))
+            flagged[lie] += any(TEETH_CONTRADICT in detection.flags for detection in found)
+    assert films >= 4
+    assert flagged[True] >= films // 3 > 3 * flagged[False]
 
 
 def test_a_mirrored_film_is_turned(model: LoadedIntraoralTeeth, windows: list[WindowCase]) -> None:

@@ -70,6 +70,7 @@ def bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_makes_a_bundle_that_serves(bundle: Path, data: Path) -> None:
     """The bundle loads, says which algorithm it is, and gives each head a curve and two thresholds."""
+    assert (bundle.parent / "report.html").is_file(), "the report of the training is missing"
     model = ToothConditions(bundle).load("cpu")
     assert model.algorithm.name == "tooth_conditions"
     assert model.algorithm.research

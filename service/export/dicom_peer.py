@@ -1,0 +1,125 @@
+"""A DICOM application entity that we call: its address, and associations with it (PS3.8)."""
+
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
+
+from pydicom.uid import UID
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+
+from service.domain.errors import ConfigurationError, Permanent, Transient
+from service.export.reactor_gate import ReactorGate
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
+_RELEASE_SECONDS, _ABORT_SECONDS = 5.0, 1.0  # all is said by then, and the worker's hard limit may be near
+_MAX_PDU = 131072
+_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5 6.2, VR AE: no control character, no backslash
+
+
+class NotOffered(Permanent):
+    """It accepts none of the SOP classes that were proposed."""
+
+
+class DicomPeer:
+    """Where it is, what it is called, and what we call ourselves."""
+
+    def __init__(self, url: str, calling_ae: str) -> None:
+        """Take AE title and address from the URL; nothing is opened yet.
+
+        Args:
+            url: ``dicom://AET@host:port``, port 104 if none is given.
+            calling_ae: our own AE title.
+
+        Raises:
+            ConfigurationError: a part is missing or wrong.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port or 104
+        except ValueError:
+            port = 0
+        called_ae = unquote(parts.username or "").strip()
+        if not parts.hostname or not _AE_TITLE.fullmatch(called_ae) or not port:
+            message = f"destination url {url!r} lacks a part; write it as dicom://AET@host:port"
+            raise ConfigurationError(message)
+        self.called_ae, self.calling_ae = called_ae, calling_ae
+        self.host, self.port = parts.hostname, port
+
+    def __str__(self) -> str:
+        """As in messages."""
+        return f"{self.called_ae} at {self.host}:{self.port}"
+
+    @contextmanager
+    def associated(
+        self, contexts: Sequence[tuple[str, str]], handlers: Sequence[evt.EventHandlerType] = ()
+    ) -> Iterator[Association]:
+        """An association with one presentation context per SOP class and transfer syntax; released at the end.
+
+        With an exception on its way it is aborted, which hardly waits. A rejection is always Transient, even where the
+        peer calls it permanent: the usual cause is that it does not know our AE title yet; its administrator mends
+        that, and the back-off then finds the door open by itself.
+
+        Raises:
+            NotOffered: none of the contexts is accepted.
+            Transient: no association.
+        """
+        assoc = self._associate(contexts, handlers)
+        try:
+            yield assoc
+        except BaseException:
+            assoc.acse_timeout = _ABORT_SECONDS
+            assoc.abort()
+            raise
+        if assoc.is_established:
+            assoc.acse_timeout = _RELEASE_SECONDS  # then pynetdicom aborts ...
+            assoc.dul.artim_timer.timeout = _ABORT_SECONDS  # ... and gives the peer this long to close (PS3.8 9.1.5)
+            assoc.release()
+
+    def _associate(self, contexts: Sequence[tuple[str, str]], handlers: Sequence[evt.EventHandlerType]) -> Association:
+        ae = AE(ae_title=self.calling_ae)
+        ae.connection_timeout = _CONNECT_SECONDS
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ANSWER_SECONDS
+        opened: list[bool] = []  # pynetdicom calls a refused connection aborted: only this event tells them apart
+        try:
+            assoc = ae.associate(
+                self.host,
+                self.port,
+                contexts=[build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in contexts],
+                ae_title=self.called_ae,
+                max_pdu=_MAX_PDU,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once, [opened]), *handlers],
+            )
+        except OSError as error:  # the name does not resolve
+            message = f"{self} cannot be reached: {error.strerror or type(error).__name__}"
+            raise Transient(message) from error
+        if assoc.is_established:
+            return assoc
+        if assoc.rejected_contexts and not assoc.accepted_contexts:
+            refused = ", ".join(sorted({UID(str(c.abstract_syntax)).name for c in assoc.rejected_contexts}))
+            message = f"{self} accepts none of: {refused}"
+            raise NotOffered(message)
+        raise Transient(self._why_closed(assoc, connected=bool(opened)))
+
+    def _why_closed(self, assoc: Association, *, connected: bool) -> str:
+        primitive = assoc.acceptor.primitive
+        if assoc.is_rejected and primitive is not None:
+            return (
+                f"{self} rejects the association: {primitive.reason_str}; "
+                f"does it know our AE title {self.calling_ae!r} and this address?"
+            )
+        if not connected:
+            return f"{self} cannot be reached; is it running, and host and port right?"
+        return f"{self} closed the connection or did not answer the association request"
+
+
+def _send_at_once(event: evt.Event, opened: list[bool]) -> None:
+    """Switch Nagle's algorithm off: with it small objects wait 40 ms each for the peer's delayed acknowledgement."""
+    opened.append(True)
+    event.assoc._reactor_checkpoint = ReactorGate()  # noqa: SLF001 - before its thread runs; see there
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
