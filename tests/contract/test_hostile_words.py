@@ -1,35 +1,13 @@
 """What the record does with words that no database can keep: it keeps the rest of them."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from sqlalchemy import text
-
 from service import clock
 from service.db import outbox, overview
 from service.db.engine import Database
-from service.db.migrate import migrate
 from service.db.studies import close_quiet_studies, record_instances
 from service.domain.job import Stage
 from service.domain.study import ReceivedInstance
 
 HOSTILE = "the peer says \0\ud800 and \x1b[31m"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty, migrated database."""
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'record.db'}")
-    else:
-        database = Database(request.getfixturevalue("postgres_url"))
-        with database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    migrate(database)
-    yield database
-    database.close()
 
 
 def test_a_peers_words_end_a_delivery_whatever_they_are(db: Database) -> None:

@@ -1,12 +1,11 @@
 """The record behaves the same on SQLite and on PostgreSQL."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from service.db import jobs, outbox, procedure_steps
 from service.db.engine import Database
@@ -33,21 +32,6 @@ IMAGE = ReceivedInstance(
     modality="PX",
     patient_id="P1",
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty, migrated database."""
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'record.db'}")
-    else:
-        database = Database(request.getfixturevalue("postgres_url"))
-        with database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    migrate(database)
-    yield database
-    database.close()
 
 
 def closed_job(db: Database) -> int:

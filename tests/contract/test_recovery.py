@@ -1,19 +1,17 @@
 """What brings work back, on SQLite and PostgreSQL: killed processes, stops, clocks; and what may be removed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from service import clock
 from service.db import jobs, outbox
 from service.db.clock_jumps import heed_clock
 from service.db.engine import Database
 from service.db.jobs import StageEnd
-from service.db.migrate import migrate
 from service.db.retention import expire, expired
 from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Instance, Job, Outbox, Study
@@ -34,21 +32,6 @@ IMAGE = ReceivedInstance(
     size=10,
     calling_ae="PANO1",
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty, migrated database."""
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'record.db'}")
-    else:
-        database = Database(request.getfixturevalue("postgres_url"))
-        with database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    migrate(database)
-    yield database
-    database.close()
 
 
 def closed_job(db: Database) -> int:

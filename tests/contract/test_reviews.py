@@ -1,17 +1,14 @@
 """Reviews in the record, on SQLite and on PostgreSQL: one entry at a time, a signature on its way or not there."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from service.db import jobs, outbox, reviews
 from service.db.engine import Database
 from service.db.jobs import StageEnd, StoredArtifact
-from service.db.migrate import migrate
 from service.db.reviews import Request, record_request
 from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Artifact, Job, Outbox, Review
@@ -37,21 +34,6 @@ OTHER = replace(ANALYSIS, name="1.2.3.1.1/secret_model")
 PREVIEW = StoredArtifact("preview", "1.2.3.1.1", "image/png", "results/bb/bb", "b" * 64)
 SR = StoredArtifact("sr", "1.9", "application/dicom", "results/cc/cc", "c" * 64)
 REJECT = (Action(Deed.REJECT, "2.25.1"), Action(Deed.ADD, kind="caries", tooth=36, image="1.2.3.1.1", box=(1, 2, 3, 4)))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty, migrated database."""
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'record.db'}")
-    else:
-        database = Database(request.getfixturevalue("postgres_url"))
-        with database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    migrate(database)
-    yield database
-    database.close()
 
 
 def reported(db: Database, image: ReceivedInstance = IMAGE, destinations: tuple[str, ...] = ("ehr",)) -> int:

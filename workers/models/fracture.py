@@ -4,7 +4,6 @@ Which images it takes is read from the header alone, for it was trained on extre
 answer would mean nothing.
 """
 
-import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 
 from service.domain.errors import Declined
 from workers.models import LoadedModel, Verdict
 from workers.models.bundle import BUNDLES
+from workers.models.header import UNREADABLE
 from workers.models.image_classifier import ImageClassifier
 from workers.pixels import Image
 from workers.regions import Detection
@@ -40,10 +39,6 @@ _LEAST_LIKENESS = 0.5  # radiographs have more than 0.9, noise has none
 _ROWS = 256  # that are looked at
 _EVEN = 1e-6  # variance of grey values, 0 to 1
 _DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
-_UNREADABLE = (
-    NotImplementedError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, EOFError, OSError,
-    BytesLengthException, struct.error,
-)  # fmt: skip
 
 
 class Fracture:
@@ -122,14 +117,14 @@ def _coded(header: Dataset) -> str:
     try:
         items = header.get("AnatomicRegionSequence") or ()
         return " ".join(_text(item, "CodeMeaning") for item in items)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""  # a malformed sequence says nothing
 
 
 def _text(header: Dataset, keyword: str) -> str:
     try:
         value = header.get(keyword)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
     return "" if value is None else str(value).strip().upper()
 
@@ -137,5 +132,5 @@ def _text(header: Dataset, keyword: str) -> str:
 def _number(header: Dataset, keyword: str) -> int:
     try:
         return int(header.get(keyword) or 1)
-    except _UNREADABLE:
+    except UNREADABLE:
         return 1
