@@ -67,7 +67,7 @@ def worker(settings: Settings, options: Namespace, _stop: threading.Event) -> in
     require_current(db)
     outbox.release_orphans(db)
     db.close()  # the pool forks: no connection may be shared
-    app = worker_app(settings)
+    app = worker_app(settings, options.queues.split(","))
     # As root in a container is usual, and harmless here: messages are JSON, never pickles.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     name = f"{options.queues.replace(',', '-')}@%h"
@@ -79,7 +79,7 @@ def worker(settings: Settings, options: Namespace, _stop: threading.Event) -> in
 
 def models(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
     """Load every model and say what it is and where it runs. 1 if one cannot be loaded."""
-    from workers.app import models_of  # noqa: PLC0415 - see the module's docstring
+    from workers.models.shipped import models_of  # noqa: PLC0415 - see the module's docstring
 
     bad = 0
     for model in models_of(settings):
@@ -208,7 +208,8 @@ def _add_worker(parser: ArgumentParser) -> None:
 
 def _add_reconcile(parser: ArgumentParser) -> None:
     parser.add_argument("--day", type=date.fromisoformat, help="YYYY-MM-DD (UTC), default today")
-    parser.add_argument("--files", action="store_true", help="read every stored file again and compare its digest")
+    parser.add_argument("--files", action="store_true", help="read every stored file again, name files without a row")
+    parser.add_argument("--take-up", action="store_true", help="first record the files of any day that have no row")
     parser.set_defaults(run=commands.reconcile_day)
 
 

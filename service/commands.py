@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -22,21 +23,24 @@ from service.broker import EmbeddedBroker, server_binary
 from service.db import outbox
 from service.db.backlog import Backlog, waiting_studies
 from service.db.engine import Database
+from service.db.job_lines import job_lines
 from service.db.migrate import current, migrate, require_current
 from service.db.procedure_steps import close_completed_studies
 from service.db.reconciliation import reconcile
 from service.db.retention import expire, expired
 from service.db.reviews import record_request
-from service.db.studies import close_quiet_studies, record_instances, touch_studies
-from service.db.tables import Job, Outbox, Study
+from service.db.studies import close_quiet_studies, close_studies, record_instances, touch_studies
+from service.db.tables import Job, Study
 from service.domain.errors import Busy, ConfigurationError, DentgateError
-from service.domain.job import WAITS, Stage
+from service.domain.job import Stage
 from service.export.access import secrets_in_the_clear
+from service.export.inquiry import Inquiry, check_sender
 from service.export.tls import certificate_lives
 from service.listener.commitment import Address, Commitments
 from service.listener.intake import Intake
 from service.listener.normalized import Normalized
 from service.listener.procedure_step import ProcedureSteps
+from service.listener.recovery import EVER, Recovery, told
 from service.listener.reporter import Reporter
 from service.listener.scp import Listener
 from service.listener.verification import verify
@@ -46,7 +50,6 @@ from service.storage import open_storage
 from service.supervisor import Child, Supervisor, command_of
 from service.web.app import ReadinessItem, WebServices, create_app
 
-JOBS_LISTED = 200
 GRACE_SECONDS = 8.0  # on SIGTERM: for an object on its way in, a page on its way out
 LEFT_BEHIND_SECONDS = 20.0
 
@@ -84,9 +87,11 @@ def listen(settings: Settings, _options: Namespace, stop: threading.Event) -> in
     commitments = _commitments(services)
     reporter = Reporter(commitments, settings.listener.ae_title)
     normalized = Normalized(commitments, ProcedureSteps(services.db))
-    listener = Listener(settings.listener, settings.source, _intake(services), normalized)
+    complete = partial(close_studies, services.db)
+    listener = Listener(settings.listener, settings.source, _intake(services), normalized, complete)
     listener.start()
     reporter.start()
+    Recovery.of(settings.listener, services.db, services.storage).start(stop)
     stop.wait()
     listener.stop(grace_seconds=GRACE_SECONDS)
     reporter.stop()
@@ -97,8 +102,10 @@ def relay(settings: Settings, _options: Namespace, stop: threading.Event) -> int
     """The relay."""
     services = _ready_services(settings)
     lease_seconds = settings.analysis.lease_seconds
-    close, chore = partial(_close_complete, services), partial(_expire, services)
+    inquiry = Inquiry(services.db, settings)
+    close, chore = partial(_close_complete, services, inquiry), partial(_expire, services)
     Relay(services.db, services.broker, close, lease_seconds=lease_seconds, chore=chore).run(stop)
+    inquiry.stop()
     return 0
 
 
@@ -135,6 +142,9 @@ def check(settings: Settings, _options: Namespace, _stop: threading.Event) -> in
         checks["broker"] = lambda: f"embedded, `dentgate up` starts {server_binary()}"
     for entry in settings.destination:
         checks[f"destination {entry.name}"] = partial(_check_destination, services, entry.name)
+    for source in settings.source:
+        if source.query_port:
+            checks[f"source {source.ae_title}"] = partial(check_sender, settings, source.ae_title)
     bad = 0
     for name, ask in checks.items():
         try:
@@ -155,7 +165,7 @@ def jobs(settings: Settings, options: Namespace, _stop: threading.Event) -> int:
         count = _retry(db, options.study)
         print(f"{count} deliveries or stages are due again")
         return 0
-    for line in _job_lines(db, options.study if options.action == "show" else None):
+    for line in job_lines(db, options.study if options.action == "show" else None):
         print(line)
     return 0
 
@@ -164,6 +174,11 @@ def reconcile_day(settings: Settings, options: Namespace, _stop: threading.Event
     """The account of a day; with ``--files`` every stored file is read again. 1 if anything is missing."""
     db = Database(settings.database.url)
     require_current(db)
+    storage = open_storage(settings.storage.url, settings.storage.reserve_mb)
+    recovery = Recovery.of(settings.listener, db, storage)
+    if options.take_up:
+        for line in told(recovery.take_up(EVER)):
+            print(line, flush=True)
     since = datetime.combine(options.day or clock.now().date(), time(), UTC)
     until = since + timedelta(days=1)
     with db.session() as session:
@@ -172,10 +187,9 @@ def reconcile_day(settings: Settings, options: Namespace, _stop: threading.Event
         print(line)
     missing = len(account.adrift)
     if options.files:
-        storage = open_storage(settings.storage.url, settings.storage.reserve_mb)
-        for problem in verify(db, storage, since, until):
+        for line in chain(verify(db, storage, since, until), recovery.named(since, until)):
             missing += 1
-            print(f"DAMAGED           {problem}")
+            print(line)
     print(f"{since:%Y-%m-%d} (UTC): {'everything is accounted for' if not missing else f'{missing} problems'}")
     return 1 if missing else 0
 
@@ -224,14 +238,18 @@ def _backlog(services: Services) -> Backlog:
     return Backlog(services.db, services.settings.listener.max_waiting_studies)
 
 
-def _close_complete(services: Services) -> int:
-    """Close the studies whose modality says that they are complete, and those that fell silent."""
+def _close_complete(services: Services, inquiry: Inquiry) -> int:
+    """Close the studies whose modality says that they are complete, and those that fell silent if nobody can be asked.
+
+    Those that wait for the answer of their sender are closed in its own time, by ``inquiry``.
+    """
     listener, sources = services.settings.listener, services.settings.source
+    inquiry.begin()
     closed = close_completed_studies(services.db)
     return closed + close_quiet_studies(
         services.db,
         listener.quiet_seconds,
-        by_sender={entry.ae_title: entry.quiet_seconds for entry in sources if entry.quiet_seconds},
+        by_sender={entry.ae_title: entry.quiet_seconds for entry in sources if entry.quiet_seconds} | inquiry.patience,
         longest_seconds=listener.longest_wait_seconds,
     )
 
@@ -362,30 +380,3 @@ def _retry(db: Database, study_uid: str | None) -> int:
         message = f"no study {study_uid}; `dentgate jobs list` shows those there are"
         raise DentgateError(message)
     return sum(outbox.retry(db, job_id) for job_id in found)
-
-
-def _job_lines(db: Database, study_uid: str | None) -> list[str]:
-    """One line for each job, newest first; for one study also a line for each of its stages."""
-    with db.session() as session:
-        query = select(Job).join(Study).order_by(Job.id.desc())
-        if study_uid is not None:
-            query = query.where(Study.study_instance_uid == study_uid)
-        lines = []
-        for job in session.scalars(query.limit(JOBS_LISTED)):
-            lines.append(f"{job.study.study_instance_uid}  revision {job.revision}  {job.state}  {job.reason}".rstrip())
-            lines += [f"    {_row_line(row)}" for row in job.outbox if study_uid is not None or _in_trouble(row)]
-        return lines or ["no jobs"]
-
-
-def _in_trouble(row: Outbox) -> bool:
-    return row.dead_at is not None or row.held or (row.finished_at is None and bool(row.message))
-
-
-def _row_line(row: Outbox) -> str:
-    state = (
-        "dead letter" if row.dead_at else "held" if row.held else "done" if row.finished_at else
-        "at work" if row.lease else "waiting" if not row.message or row.message.startswith(WAITS) else "trying again"
-    )  # fmt: skip
-    where = f" {row.destination}" if row.destination else ""
-    seconds = "" if row.seconds is None else f" in {row.seconds:.1f} s"
-    return f"{row.stage}{where}: {state}{seconds}, attempts {row.attempts} {row.message}".rstrip()

@@ -75,6 +75,9 @@ class ListenerSettings(Section):
     max_pdu: int = Field(131072, ge=4096, le=1048576, description="maximum PDU length we receive, bytes")
     network_timeout: float = Field(60.0, gt=0, description="an association silent for this many seconds is aborted")
     max_object_mb: int = Field(2048, ge=1, description="a larger object is refused with A700H")
+    recover_after_seconds: float = Field(
+        120.0, ge=0, description="so long after a start stored images without a row are taken up, if they are as old"
+    )
 
 
 class WebSettings(Section):
@@ -166,7 +169,27 @@ class SourceSettings(Section):
     quiet_seconds: float = Field(
         0.0, ge=0, description="as listener.quiet_seconds, for studies of this sender; 0: that one"
     )
+    complete_on_release: bool = Field(
+        default=False,
+        description="it sends each study in one association: what that brought is complete at its release, unless "
+        "something was refused",
+    )
+    query_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="where the first of its hosts answers C-FIND: a study that fell silent waits until as many images "
+        "are here as it says it has, listener.longest_wait_seconds at most; for a sender that sends us all of a study; "
+        "0: not asked",
+    )
     silent_hours: float = Field(0.0, ge=0, description="alarm when it has sent nothing for so many hours; 0: never")
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.query_port and (not self.hosts or "/" in self.hosts[0]):
+            message = f"source {self.ae_title!r} has a query_port: the first of its hosts must be its address or name"
+            raise ValueError(message)
+        return self
 
 
 class Settings(Section):

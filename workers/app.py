@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from celery import Celery
 
@@ -11,8 +10,7 @@ from service import bootstrap
 from service.bootstrap import Services
 from service.broker import celery_app
 from service.settings import Settings
-from workers.models import KNOWN, MODELS, LoadedModel, Model
-from workers.models.dropped_in import with_dropped_in
+from workers.models import LoadedModel, Model
 
 HARD_LIMIT_MARGIN_SECONDS = 30
 
@@ -25,23 +23,19 @@ class Context:
         services: database, storage, broker, settings.
         load: gives a model's loaded form; loaded once for each process, kept warm.
         holder: who holds the leases of this process.
-        models: in the order in which they run; those that ship and those that the site dropped into its folder.
+        models: gives the models in the order in which they run; those that ship and those that the site dropped into
+            its folder. Only the analysis asks for them.
     """
 
     services: Services
     load: Callable[[Model], LoadedModel]
     holder: str
-    models: Sequence[Model] = MODELS
+    models: Callable[[], Sequence[Model]]
 
 
 def hard_limit_seconds(settings: Settings) -> int:
     """When a stage's process is killed; its lease is not renewed beyond that."""
     return settings.analysis.soft_limit_seconds + HARD_LIMIT_MARGIN_SECONDS
-
-
-def models_of(settings: Settings) -> Sequence[Model]:
-    """The models that ship, and those of the folder of bundles that the settings name, if it is there."""
-    return with_dropped_in(MODELS, Path(settings.analysis.bundles), KNOWN)
 
 
 def build_app(settings: Settings) -> Celery:
@@ -62,6 +56,12 @@ def context_once(settings: Settings, holder: str) -> Callable[[], Context]:
     """A function that makes the context at its first call, which must be after the pool has forked."""
 
     @functools.cache
+    def models() -> Sequence[Model]:
+        from workers.models.shipped import models_of  # noqa: PLC0415 - brings torch; who only delivers never pays for it
+
+        return models_of(settings)
+
+    @functools.cache
     def context() -> Context:
         warm: dict[str, LoadedModel] = {}
 
@@ -70,6 +70,6 @@ def context_once(settings: Settings, holder: str) -> Callable[[], Context]:
                 warm[model.name] = model.load(settings.analysis.device)
             return warm[model.name]
 
-        return Context(bootstrap.build(settings), load, holder, models_of(settings))
+        return Context(bootstrap.build(settings), load, holder, models)
 
     return context

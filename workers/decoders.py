@@ -187,7 +187,7 @@ class DecodingProcess:
             if stopped.is_set():
                 message = f"the decoder took more than {seconds:.0f} s"
                 raise Transient(message) from error
-            raise DecoderEnded(late=process.returncode == -signal.SIGXCPU) from error
+            raise DecoderEnded(late=process.returncode == -signal.SIGPROF) from error
         except (
             BaseException
         ):  # a time limit of the worker struck in the middle of a message: the pipe is of no more use

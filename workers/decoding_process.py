@@ -9,12 +9,11 @@ stream that cannot be decoded, or ``{"trouble": ...}`` for a decoder that cannot
 
 import contextlib
 import json
-import math
 import os
 import resource
+import signal
 import struct
 import sys
-import time
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -72,10 +71,8 @@ def _limit(kind: int, most: int) -> None:
 def _answer(replies: BinaryIO, request: dict[str, Any], data: bytes) -> None:
     with contextlib.suppress(ImportError):  # told where it is missed
         import pydicom.pixels.decoders.base  # noqa: F401, PLC0415 - takes longer than many a stream, and is not its fault
-    # A stream that is decoded for ever ends the process (SIGXCPU); one that waits for the processor does not.
-    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + request.pop("cpu_seconds")))
     try:
-        array = _twelve_bits(request, data) if _is_twelve_bits(request) else _decoded(request, data)
+        array = _limited(request, data)
     except MemoryError:
         raise  # a fresh process may have room for it; if not, the stream claims too much
     except (ImportError, OSError) as error:  # pydicom hides what a decoder raises on a stream in a RuntimeError
@@ -84,6 +81,15 @@ def _answer(replies: BinaryIO, request: dict[str, Any], data: bytes) -> None:
         send(replies, {"error": type(error).__name__})
     else:
         send(replies, {"dtype": array.dtype.str, "shape": array.shape}, array.tobytes())
+
+
+def _limited(request: dict[str, Any], data: bytes) -> "NDArray[Any]":
+    """A stream that is decoded for ever ends the process (SIGPROF); one that waits for the processor does not."""
+    signal.setitimer(signal.ITIMER_PROF, request.pop("cpu_seconds"))
+    try:
+        return _twelve_bits(request, data) if _is_twelve_bits(request) else _decoded(request, data)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _decoded(request: dict[str, Any], data: bytes) -> "NDArray[Any]":

@@ -166,7 +166,7 @@ class _Reading:
                 message = f"an image was altered in storage: {self._instance.storage_key}; {_SEND_AGAIN}"
                 raise Permanent(message)
             header = pixels.read_header(file)
-            judged = choose(header, self._context.models)
+            judged = choose(header, self._context.models())
             self._choices = [choice for _, choice in judged]
             fitting = [(model, self._context.load(model)) for model, choice in judged if choice.accepted]
             if not fitting:
@@ -221,6 +221,7 @@ class _Reading:
             self._note(replace(analysis, refused=refused))
             return [*made, self._store(replace(analysis, refused=refused))]
         before: list[Detection] = []
+        renewed = False
         for model, loaded in fitting:
             analysis = self._analysis(loaded.algorithm, image, started_at, model.looks_for)
             try:
@@ -232,7 +233,9 @@ class _Reading:
                 findings = tuple(finding_of(detection, image) for detection in seen)
                 analysis = replace(analysis, findings=findings, notes=(*analysis.notes, *notes))
             self._note(analysis)
-            kept = self._kept_analysis(loaded.algorithm)  # the same weights say the same: their results keep their UIDs
+            # The same weights say the same: their results keep their UIDs, unless they judged teeth of other weights.
+            kept = None if renewed and _judges_teeth(model) else self._kept_analysis(loaded.algorithm)
+            renewed = renewed or kept is None
             made.append(self._store(analysis) if kept is None else kept[0])
         return made
 
@@ -270,7 +273,7 @@ def _look(
         Declined: by the model; for a panoramic that cuts off the arch; for conditions where no tooth was found.
     """
     seen = loaded.analyze(image, before)
-    if not seen and TOOTH_CONDITIONS.issuperset(model.looks_for) and not any(d.kind == "tooth" for d in before):
+    if not seen and _judges_teeth(model) and not any(d.kind == "tooth" for d in before):
         raise Declined("no teeth were found whose condition could be judged")
     if image.header.get("Modality") != "PX":
         return seen, ()
@@ -278,6 +281,11 @@ def _look(
     if refused:
         raise Declined(refused)
     return seen, notes
+
+
+def _judges_teeth(model: Model) -> bool:
+    """Whether it builds on the teeth that a model before it numbered."""
+    return TOOTH_CONDITIONS.issuperset(model.looks_for)
 
 
 def _instance(context: Context, instance: StoredInstance) -> BinaryIO:

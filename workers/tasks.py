@@ -1,5 +1,8 @@
 """The Celery tasks: one line for each stage. All that matters happens in ``workers.pipeline``."""
 
+import importlib
+from collections.abc import Collection
+
 from celery import Celery, signals
 
 from service.broker import task_name
@@ -11,8 +14,15 @@ from workers.pipeline import run
 from workers.pool import PoolKeeper
 
 
-def worker_app(settings: Settings) -> Celery:
-    """The Celery application of a worker, with one task for each stage."""
+def worker_app(settings: Settings, stages: Collection[str]) -> Celery:
+    """The Celery application of a worker, with one task for each stage.
+
+    Args:
+        settings: of the installation.
+        stages: that it will be asked for; models are imported before the pool forks, so that its processes share them.
+    """
+    if Stage.ANALYZE in stages:
+        importlib.import_module("workers.models.shipped")
     signals.setup_logging.connect(_keep_logging, weak=False)
     app = build_app(settings)
     holder = holder_name()  # named after the parent of the pool: its death ends the leases

@@ -33,5 +33,6 @@ def heed_clock(db: Database, lease_seconds: float, *, jumped: bool) -> int:
             update(Outbox).where(open_row, Outbox.lease_until > soon + SKEW).values(lease_until=soon),
             update(Study).where(Study.open, Study.active_at > now + SKEW).values(active_at=now),
             update(Study).where(Study.open, Study.opened_at > now + SKEW).values(opened_at=now),
+            update(Study).where(Study.open, Study.asked_at > now + SKEW).values(asked_at=now),
         )
         return sum(session.connection().execute(change).rowcount for change in changes)

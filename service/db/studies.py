@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, insert, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert, literal, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -15,6 +16,16 @@ from service.db.engine import Database
 from service.db.tables import Instance, Job, Outbox, Study, UtcDateTime
 from service.domain.job import NEXT, State
 from service.domain.study import ReceivedInstance, Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class SilentStudy:
+    """An open study whose sender has been silent for its quiet time."""
+
+    id: int
+    study_instance_uid: str
+    calling_ae: str
+
 
 _OF_STUDY = (
     "patient_id",
@@ -129,15 +140,43 @@ def close_study(db: Database, study_id: int) -> bool:
     return _close(db, study_id, true())
 
 
+def close_studies(db: Database, study_uids: Collection[str]) -> int:
+    """Close those of these studies that are open, because somebody knows that they are complete; how many they were."""
+    with db.session() as session:
+        named = Study.study_instance_uid.in_(sorted(study_uids))
+        waiting = session.scalars(select(Study.id).where(Study.open, named)).all()
+    return sum(close_study(db, study_id) for study_id in waiting)
+
+
+def silent_studies(db: Database, quiet_by_sender: Mapping[str, float]) -> list[SilentStudy]:
+    """The open studies of these senders (calling AE titles) that were silent for so many seconds, oldest first.
+
+    A study whose sender had more images when it was asked is not silent again before the same time has passed.
+    """
+    ripe = _ripe(clock.now(), 0.0, quiet_by_sender, math.inf)
+    with db.session() as session:
+        query = select(Study.id, Study.study_instance_uid, Study.calling_ae).order_by(Study.active_at)
+        rows = session.execute(query.where(Study.open, Study.calling_ae.in_(quiet_by_sender), ripe)).all()
+    return [SilentStudy(*row) for row in rows]
+
+
+def close_silent_study(db: Database, study_id: int, quiet_seconds: float) -> bool:
+    """Close a study unless something of it came within the quiet time; False if it was not closed."""
+    return _close(db, study_id, _ripe(clock.now(), quiet_seconds, {}, math.inf))
+
+
 def _ripe(
     now: datetime, quiet_seconds: float, by_sender: Mapping[str, float], longest_seconds: float
 ) -> ColumnElement[bool]:
-    """The condition on a study to be closed; ``active_at`` decides again when it is, in the same transaction."""
+    """The condition on a study to be closed; ``active_at`` decides again when it is, in the same transaction.
+
+    That its sender said it had more images is a sign of life, too.
+    """
     limit: ColumnElement[Any] = literal(now - timedelta(seconds=quiet_seconds), UtcDateTime())
     if by_sender:
         limits = {ae: literal(now - timedelta(seconds=each), UtcDateTime()) for ae, each in by_sender.items()}
         limit = case(limits, value=Study.calling_ae, else_=limit)
-    quiet = Study.active_at <= limit
+    quiet = and_(Study.active_at <= limit, or_(Study.asked_at.is_(None), Study.asked_at <= limit))
     if math.isinf(longest_seconds):
         return quiet
     return or_(quiet, Study.opened_at <= now - timedelta(seconds=longest_seconds))
@@ -171,7 +210,7 @@ def _close(db: Database, study_id: int, ripe: ColumnElement[bool]) -> bool:
         closed = session.execute(
             update(Study)
             .where(Study.id == study_id, Study.open, ripe)
-            .values(open=False, revision=Study.revision + 1)
+            .values(open=False, revision=Study.revision + 1, asked_at=None, waits=None)
             .returning(Study.revision)
         ).scalar()
         if closed is None:

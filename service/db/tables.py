@@ -96,6 +96,9 @@ class Study(Base):
     active_at: Mapped[datetime] = mapped_column(index=True)
     #: when the first of the instances that it now waits with arrived
     opened_at: Mapped[datetime | None]
+    #: while it waits for images that its sender has: when the sender said so last, and why it waits, in words
+    asked_at: Mapped[datetime | None]
+    waits: Mapped[str | None] = mapped_column(Words)
     #: True while instances wait for the study to be quiet
     open: Mapped[bool] = mapped_column(default=True)
     revision: Mapped[int] = mapped_column(default=0)
@@ -117,7 +120,8 @@ class Instance(Base):
     sop_class_uid: Mapped[str] = mapped_column(UID)
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     modality: Mapped[str] = mapped_column(String(16), default="")
-    storage_key: Mapped[str] = mapped_column(Words)
+    #: empty when the file was removed after its time; indexed, because recovery asks which files have rows
+    storage_key: Mapped[str] = mapped_column(Words, index=True)
     sha256: Mapped[str] = mapped_column(DIGEST)
     size: Mapped[int] = mapped_column(BigInteger)
     calling_ae: Mapped[str] = mapped_column(String(16), default="")

@@ -28,6 +28,8 @@ def why_row(row: Outbox, now: datetime) -> str:
 
 def why_open(study: Study, now: datetime) -> str:
     """What an open study waits for."""
+    if study.waits and study.asked_at and study.asked_at >= study.active_at:
+        return f"although it is silent: {study.waits}"
     sender = study.calling_ae or "its sender"
     return f"until {sender} is silent or says that it is complete; last sign of life {_ago(now - study.active_at)} ago"
 

@@ -8,13 +8,12 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom.association import Association
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from service.domain.errors import Permanent, Transient
 from service.domain.result import DICOM_RESULTS, Delivery, Result
 from service.domain.sent import CommitmentReport, ObjectAnswer
 from service.export import commitment_scu
-from service.export.dicom_peer import DicomPeer
+from service.export.dicom_peer import ECHO, DicomPeer
 from service.export.store_status import DUPLICATE, SUCCESS, is_warning, summary
 from service.settings import DestinationSettings
 
@@ -55,17 +54,8 @@ class StoreScu:
 
     def check(self) -> str:
         """See Destination: C-ECHO (PS3.4 Annex A)."""
-        with self.peer.associated([(str(Verification), "1.2.840.10008.1.2")]) as assoc:
-            try:
-                status = assoc.send_c_echo().get("Status")
-            except RuntimeError:  # the association ended at once
-                status = None
-        if status is None:
-            message = f"{self.peer} cut the connection or did not answer C-ECHO"
-            raise Transient(message)
-        if status != SUCCESS:
-            message = f"{self.peer} answers C-ECHO with {status:04X}H"
-            raise Permanent(message)
+        with self.peer.associated([ECHO]) as assoc:
+            self.peer.echo(assoc)
         line = f"{self.peer} answers C-ECHO"
         return f"{line} and offers storage commitment" if self.commitment and self._offers_commitment() else line
 

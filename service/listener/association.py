@@ -70,6 +70,15 @@ class Association:
         self._normalized = normalized
         self._exchange: Exchange | None = None
         self._stopped = False
+        self._complete: frozenset[str] = frozenset()
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """Studies (UIDs) that it brought to their end: all of those of a sender that sends each in one association.
+
+        Empty before its release, if it ended otherwise, and if anything was refused, which may yet be sent again.
+        """
+        return self._complete
 
     @property
     def studies(self) -> tuple[str, ...]:
@@ -180,8 +189,14 @@ class Association:
             self._touch(exchange.studies)
             counts = (exchange.stored, exchange.refused, time.monotonic() - began)
             _log.info("association from %s at %s: %d stored, %d refused, %.1f s", calling_ae, self._host, *counts)
+        if not exchange.refused and self._sends_at_once(calling_ae):
+            self._complete = frozenset(exchange.brought)
+        self._exchange = None  # it sends nothing any more
         self._wire.send(struct.pack(">BxL4x", RELEASE_RP, 4))
         self._wire.linger(_LINGER_SECONDS)
+
+    def _sends_at_once(self, calling_ae: str) -> bool:
+        return any(each.complete_on_release for each in self._sources if each.ae_title == calling_ae)
 
     def _requests(self, calling_ae: str, peer_max_pdu: int) -> Requests | None:
         return None if self._normalized is None else self._normalized.on(calling_ae, self._host, peer_max_pdu)

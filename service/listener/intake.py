@@ -2,7 +2,8 @@
 
 Order of the steps, so that nothing refused leaves a file or a row and nothing acknowledged is lost: bytes into an
 unnamed file; checks; fsync and name; row; only then does the sender hear success. A file that got its name while the
-row failed stays: its name is the digest of its content, so the sender's next attempt lands on it.
+row failed stays: its name is the digest of its content, so the sender's next attempt lands on it. If the sender does
+not come back, it is taken up after the next start (service/listener/recovery.py).
 """
 
 import hashlib
@@ -17,7 +18,15 @@ from service.listener.header import check_uid, read_header, read_identity
 from service.listener.part10 import meta_bytes, read_meta
 from service.storage import Incoming, Storage
 
+FOLDER = "instances"  #: of the storage, where all received images lie
 _PIECE = 262144
+
+
+def key_of(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, digest: str) -> str:
+    """A name that no sender chooses, different whenever the file is; ``digest``: SHA-256 (hex) of the data set."""
+    identity = f"{sop_class_uid}/{sop_instance_uid}/{transfer_syntax_uid}/{digest}"
+    name = hashlib.sha256(identity.encode()).hexdigest()
+    return f"{FOLDER}/{name[:2]}/{name}.dcm"
 
 
 class Intake:
@@ -116,7 +125,7 @@ class Reception:
         self._calling_ae = calling_ae
         self._size = 0
         self._incoming: Incoming = intake.storage.create()
-        head = meta_bytes(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        head = meta_bytes(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae)  # recovery wants to know
         self._start = len(head)
         try:
             self._incoming.write(head, hashed=False)
@@ -152,7 +161,8 @@ class Reception:
             )
         if self._intake.backlog is not None:
             self._intake.backlog.admit(header.study_instance_uid)
-        stored = self._incoming.commit(self._key(self._incoming.digest()))
+        identity = self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid
+        stored = self._incoming.commit(key_of(*identity, self._incoming.digest()))
         instance = ReceivedInstance(
             study_instance_uid=header.study_instance_uid,
             series_instance_uid=header.series_instance_uid,
@@ -170,9 +180,3 @@ class Reception:
     def discard(self) -> None:
         """Forget the bytes; harmless after ``finish``."""
         self._incoming.discard()
-
-    def _key(self, digest: str) -> str:
-        """A name that no sender chooses, different whenever the file is."""
-        identity = f"{self._sop_class_uid}/{self._sop_instance_uid}/{self._transfer_syntax_uid}/{digest}"
-        name = hashlib.sha256(identity.encode()).hexdigest()
-        return f"instances/{name[:2]}/{name}.dcm"

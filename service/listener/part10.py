@@ -12,7 +12,8 @@ IMPLEMENTATION_VERSION_NAME = "DENTGATE"
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 _PREAMBLE = 128
 _LONGEST_VALUE = 65536
-_CLASS, _INSTANCE, _SYNTAX = 0x02, 0x03, 0x10
+_CLASS, _INSTANCE, _SYNTAX, _SENDER = 0x02, 0x03, 0x10, 0x17
+_LONGEST_AE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,19 @@ class Meta:
 
     Attributes:
         data_set_at: offset of the data set in bytes.
+        sending_ae: AE title that sent it to us, as we noted it.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     data_set_at: int
+    sending_ae: str = ""
 
 
-def meta_bytes(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+def meta_bytes(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, sending_ae: str = "") -> bytes:
     """Preamble and file meta information; a template takes a tenth of the time of a general writer."""
+    sender = sending_ae.encode("ascii", "replace")[:_LONGEST_AE]
     body = struct.pack("<HH2sHL", 2, 0x01, b"OB", 0, 2) + b"\0\1"
     for element, uid in (
         (_CLASS, sop_class_uid),
@@ -42,6 +46,9 @@ def meta_bytes(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
         body += struct.pack("<HH2sH", 2, element, b"UI", len(value)) + value
     name = IMPLEMENTATION_VERSION_NAME.encode("ascii")
     body += struct.pack("<HH2sH", 2, 0x13, b"SH", len(name)) + name
+    if sender:
+        sender += b" " * (len(sender) % 2)
+        body += struct.pack("<HH2sH", 2, _SENDER, b"AE", len(sender)) + sender
     return b"\0" * _PREAMBLE + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body
 
 
@@ -70,4 +77,5 @@ def read_meta(file: BinaryIO) -> Meta:
         values[int.from_bytes(head[2:4], "little")] = value.decode("ascii", "replace").rstrip("\0 ")
         position += length
     guess = _EXPLICIT if head[4:6].isalpha() and head[4:6].isupper() else _IMPLICIT
-    return Meta(values.get(_CLASS, ""), values.get(_INSTANCE, ""), values.get(_SYNTAX) or guess, position)
+    identity = values.get(_CLASS, ""), values.get(_INSTANCE, ""), values.get(_SYNTAX) or guess
+    return Meta(*identity, position, values.get(_SENDER, "").strip()[:_LONGEST_AE])

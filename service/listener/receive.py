@@ -37,6 +37,8 @@ _TOO_LONG = "too many instances; ask for fewer at a time"
 _PDV_HEAD = 6
 # A router may never end its association: what it sent many studies ago must become quiet although it is connected.
 _LATEST = 8
+#: studies of one association that its release may complete; later ones fall silent
+_MOST_BROUGHT = 1000
 _STATUSES: tuple[tuple[type[Refused], Status], ...] = (
     (NotMatching, Status.NOT_MATCHING),
     (Busy, Status.BUSY),
@@ -99,6 +101,7 @@ class Exchange:
     Attributes:
         stored: instances acknowledged with success so far.
         refused: instances refused so far.
+        brought: studies (UIDs) of which instances were acknowledged with success, the first thousand.
         busy: True from the first byte of a request to its answer.
     """
 
@@ -133,6 +136,7 @@ class Exchange:
         self._fragments = bytearray()
         self._message: _Message | None = None
         self.stored = self.refused = 0
+        self.brought: set[str] = set()
         self._latest: tuple[tuple[str, float], ...] = ()  # replaced, never changed: other threads read it
         self._kept_seconds = kept_seconds
         self.busy = False
@@ -269,6 +273,8 @@ class Exchange:
         instance, _recorded = reception.finish()
         self.stored += 1
         study = instance.study_instance_uid
+        if len(self.brought) < _MOST_BROUGHT:
+            self.brought.add(study)
         others = (entry for entry in self._latest if entry[0] != study)
         self._latest = ((study, time.monotonic()), *others)[:_LATEST]
 

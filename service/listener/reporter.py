@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from pynetdicom import AE, build_role
+from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -81,4 +81,12 @@ class Reporter:
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ANSWER_SECONDS
         ae.add_requested_context(PUSH_MODEL, list(TRANSFER_SYNTAXES))
         role = build_role(PUSH_MODEL, scu_role=False, scp_role=True)
-        return ae.associate(host, port, ae_title=called_ae, ext_neg=[role])
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, _limit)]
+        return ae.associate(host, port, ae_title=called_ae, ext_neg=[role], evt_handlers=handlers)
+
+
+def _limit(event: evt.Event) -> None:
+    """Limit each read and write: pynetdicom takes the limit off, and would wait for ever for half an answer."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.settimeout(_ANSWER_SECONDS)

@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from service.domain.errors import ConfigurationError
 from service.listener.association import Association
@@ -31,8 +31,17 @@ class Listener:
         sources: Sequence[SourceSettings],
         intake: Intake,
         normalized: Normalized | None = None,
+        complete: Callable[[Collection[str]], object] = lambda _: None,
     ) -> None:
-        """Keep what it needs; ``start`` opens the port. Without ``normalized`` only C-ECHO and C-STORE are served."""
+        """Keep what it needs; ``start`` opens the port.
+
+        Args:
+            settings, sources: who may come, and what is known of them.
+            intake: where instances go.
+            normalized: without it only C-ECHO and C-STORE are served.
+            complete: closes studies (UIDs) that were brought to their end.
+        """
+        self._complete = complete
         self._normalized = normalized
         self._settings = settings
         self._sources = tuple(sources)
@@ -120,8 +129,19 @@ class Listener:
     def _run(self, association: Association) -> None:
         try:
             association.run()
+            self._complete_unless_sent(association.complete)
         finally:
             self._places.forget(association)
+
+    def _complete_unless_sent(self, studies: frozenset[str]) -> None:
+        """Close them, but not those that somebody else is sending to this process; if it fails, silence does it."""
+        mine = studies.difference(*(association.studies for association in self._open()))
+        if not mine:
+            return
+        try:
+            self._complete(mine)
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: the sender has gone, nothing is lost
+            _log.warning("studies not closed at the release: %s", type(error).__name__)
 
     def _tick(self) -> None:
         """A study is not quiet while its sender is still connected, however slow it is."""

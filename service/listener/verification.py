@@ -37,7 +37,8 @@ def verify(db: Database, storage: Storage, since: datetime, until: datetime) -> 
             return
         for row in rows:
             if problem := _problem(storage, row.storage_key, row.sha256):
-                yield f"study {row.study_instance_uid}: instance {row.sop_instance_uid} {problem}: {row.storage_key}"
+                instance = f"study {row.study_instance_uid}: instance {row.sop_instance_uid}"
+                yield f"DAMAGED           {instance} {problem}: {row.storage_key}"
         last = rows[-1].id
 
 

@@ -4,14 +4,14 @@ A key exists only after its bytes are durable: a key that exists is whole. Keys 
 what a sender wrote into a UID. Leftovers of a crash are unnamed and are swept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from service.domain.errors import ConfigurationError
 from service.storage.folder import FolderStorage
-from service.storage.spool import Stored
+from service.storage.spool import Listed, Stored
 
 
 class Incoming(Protocol):
@@ -56,6 +56,16 @@ class Storage(Protocol):
 
     def open(self, key: str) -> BinaryIO:
         """Open for reading. Raises FileNotFoundError."""
+
+    def exists(self, key: str) -> bool:
+        """Whether a file is there; cheaper than to open it. Raises OSError if that cannot be known now."""
+
+    def files(self, folder: str) -> Iterator[Listed]:
+        """What lies below a folder ("instances"), in no order; what comes or goes meanwhile may be missed.
+
+        Raises:
+            OSError: it cannot be listed.
+        """
 
     def remove(self, key: str, before: datetime) -> None:
         """Remove a file for good, unless it was written again since ``before``; one that is not there is none."""

@@ -2,15 +2,16 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 
 from service import clock
 from service.domain.errors import ConfigurationError
-from service.storage.spool import Spool, Stored, require_room, room, sweep_folder
+from service.storage.spool import Listed, Spool, Stored, require_room, room, sweep_folder
 
 
 class FolderStorage:
@@ -42,6 +43,18 @@ class FolderStorage:
     def open(self, key: str) -> BinaryIO:
         """See Storage."""
         return (self.root / key).open("rb")
+
+    def exists(self, key: str) -> bool:
+        """See Storage."""
+        return (self.root / key).is_file()
+
+    def files(self, folder: str) -> Iterator[Listed]:
+        """See Storage."""
+        for entry in _below(self.root / folder):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found = entry.stat()
+                written_at = datetime.fromtimestamp(found.st_mtime, UTC)
+                yield Listed(Path(entry.path).relative_to(self.root).as_posix(), found.st_size, written_at)
 
     def remove(self, key: str, before: datetime) -> None:
         """See Storage."""
@@ -93,6 +106,19 @@ class FolderIncoming:
             _sync_folder(target.parent)
         self._spool.close()
         return Stored(key, self._spool.digest(), self._spool.size)
+
+
+def _below(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(Path(entry.path))
+            else:
+                yield entry
 
 
 def _make_folder(root: Path, folder: Path) -> None:

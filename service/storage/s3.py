@@ -6,7 +6,8 @@ to the upload, with the checksum it verified, is what makes them durable.
 
 import shutil
 import tempfile
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from service import clock
 from service.domain.errors import ConfigurationError, OutOfResources
-from service.storage.spool import Spool, Stored, require_room, sweep_folder
+from service.storage.spool import Listed, Spool, Stored, require_room, sweep_folder
 
 _IN_MEMORY = 32 << 20  # bytes; larger objects are read through a temporary file
 _MISSING = {"404", "NoSuchKey", "NotFound"}
@@ -67,6 +68,29 @@ class S3Storage:
             raise OSError(_what(error)) from None
         file.seek(0)
         return file  # type: ignore[return-value]  # a file in all that is used of it
+
+    def exists(self, key: str) -> bool:
+        """See Storage."""
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return False
+            raise OSError(_what(error)) from None
+        except BotoCoreError as error:
+            raise OSError(_what(error)) from None
+        return True
+
+    def files(self, folder: str) -> Iterator[Listed]:
+        """See Storage; a request for each thousand."""
+        pages = self.client.get_paginator("list_objects_v2")
+        try:
+            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}{folder}/"):
+                for each in page.get("Contents", []):
+                    key = each["Key"].removeprefix(self.prefix)
+                    yield Listed(key, each["Size"], each["LastModified"].astimezone(UTC))
+        except (ClientError, BotoCoreError) as error:
+            raise OSError(_what(error)) from None
 
     def remove(self, key: str, before: datetime) -> None:
         """See Storage."""

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,15 @@ class Stored:
     key: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file that is kept: its key, its size in bytes and when it was written (UTC; whole seconds in object stores)."""
+
+    key: str
+    size: int
+    written_at: datetime
 
 
 class Spool:

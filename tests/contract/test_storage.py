@@ -3,10 +3,12 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from service import clock
 from service.domain.errors import ConfigurationError, OutOfResources
 from service.storage import Storage, get, open_storage, put
 from service.storage.folder import FolderStorage
@@ -73,6 +75,34 @@ def test_the_digest_covers_what_is_asked(storage: Storage) -> None:
         assert file.read() == b"headerdata"
     assert framed.commit("instances/framed").size == 10
     plain.discard()
+
+
+def test_what_lies_in_a_folder_is_listed(storage: Storage) -> None:
+    """Every named file below it, with size and time; nothing of other folders, nothing unnamed; more than a page."""
+    assert list(storage.files("instances")) == [], "there is no such folder yet"
+    before = clock.now() - timedelta(seconds=2)  # an object store counts whole seconds
+    keys = [
+        f"instances/{number % 7:02}/{number}.dcm" for number in range(1003 if isinstance(storage, S3Storage) else 9)
+    ]
+    for key in keys:
+        put(storage, key, b"content")
+    put(storage, "instances-of-others/x", b"x")
+    unnamed = storage.create()
+    found = list(storage.files("instances"))
+    unnamed.discard()
+    assert sorted(file.key for file in found) == sorted(keys)
+    assert {file.size for file in found} == {7}
+    assert all(before < file.written_at < clock.now() + timedelta(seconds=2) for file in found)
+
+
+def test_what_is_there_exists(storage: Storage) -> None:
+    """A key exists from its commit to its removal."""
+    assert not storage.exists("instances/ab/x")
+    put(storage, "instances/ab/x", b"x")
+    assert storage.exists("instances/ab/x")
+    storage.remove("instances/ab/x", clock.now() + timedelta(seconds=2))
+    assert not storage.exists("instances/ab/x")
+    assert list(storage.files("instances")) == []
 
 
 def test_a_check_leaves_nothing(storage: Storage) -> None:

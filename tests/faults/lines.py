@@ -110,7 +110,7 @@ class Line:
                 break
             if mine and passed + len(piece) > after:
                 good, rest = piece[: max(after - passed, 0)], piece[max(after - passed, 0) :]
-                if not self._spoil(spoil, sink, both, good, rest):
+                if not self._spoil(spoil, source, both, good, rest):
                     return
                 passed += len(piece)
                 continue
@@ -123,9 +123,10 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
     def _spoil(
-        self, spoil: Spoil, sink: socket.socket, both: tuple[socket.socket, socket.socket], good: bytes, rest: bytes
+        self, spoil: Spoil, source: socket.socket, both: tuple[socket.socket, socket.socket], good: bytes, rest: bytes
     ) -> bool:
         """Do it; False if this direction is over."""
+        sink = both[1] if source is both[0] else both[0]
         with suppress(OSError):
             if spoil is Spoil.SLOW:
                 for start in range(0, len(rest), max(self.slow_bytes // 10, 1)):
@@ -134,22 +135,19 @@ class Line:
                 return True
             sink.sendall(good)
             if spoil is Spoil.HOLE:
-                while not self._stop.wait(_POLL_SECONDS):
-                    if _gone(both[0]) or _gone(both[1]):
-                        break
+                self._swallow(source)
         for end in both:
             _reset(end) if spoil is Spoil.RESET else end.close()
         return False
 
-
-def _gone(end: socket.socket) -> bool:
-    try:
-        end.setblocking(False)  # noqa: FBT003 - the name of the method says what is false
-        return end.recv(_PIECE) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    def _swallow(self, source: socket.socket) -> None:
+        """Read and drop until that end closes; the other direction goes on, so it hears when the other end has gone."""
+        while not self._stop.is_set():
+            try:
+                if not source.recv(_PIECE):
+                    return
+            except TimeoutError:
+                continue
 
 
 def _reset(end: socket.socket) -> None:

@@ -45,7 +45,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     )
     services = replace(build(chosen), broker=Unserved(chosen.broker.url))
     migrate(services.db)
-    yield Bench(Context(services, lambda _: OneTooth(), outbox.holder_name(), (OneTooth(),)), folder)
+    yield Bench(Context(services, lambda _: OneTooth(), outbox.holder_name(), lambda: (OneTooth(),)), folder)
     services.db.close()
 
 

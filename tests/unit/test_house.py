@@ -240,11 +240,10 @@ def test_settings_table_equals_the_settings() -> None:
 
 def test_readme_recipes_name_what_is_there() -> None:
     """The three recipes name folders that exist and lists that stand in them."""
-    recipes = re.findall(r"one file in `([\w/]+)/`.*?one line in `(\w+)`", README)
-    assert {folder for folder, _ in recipes} == {"workers/models", "service/results", "service/export"}
-    for folder, name in recipes:
-        source = (ROOT / folder / "__init__.py").read_text(encoding="utf-8")
-        assert re.search(rf"^{name}\b", source, re.MULTILINE), f"{name} is not in {folder}/__init__.py"
+    recipes = re.findall(r"one file in `([\w/]+)/`.*?one line in `(\w+)`\s+\(`([\w/.]+)`\)", README)
+    assert {folder for folder, _, _ in recipes} == {"workers/models", "service/results", "service/export"}
+    for _, name, place in recipes:
+        assert re.search(rf"^{name}\b", (ROOT / place).read_text(encoding="utf-8"), re.MULTILINE), f"{name}: {place}"
 
 
 def test_readme_commands_exist() -> None:

@@ -1,4 +1,4 @@
-"""The models: what a model is, and the list of them. A new one is a file here, a line in the list and a bundle."""
+"""The models: what a model is. A new one is a file here, a line in the list (``shipped``) and a bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,27 +55,3 @@ class Model(Protocol):
     def load(self, device: str) -> LoadedModel:
         """Read the weights and make them ready; once per worker process. Raises ConfigurationError."""
         ...
-
-
-from workers.models.bundle import BUNDLES  # noqa: E402 - the models need the classes above
-from workers.models.conditions import ToothConditions  # noqa: E402 - as above
-from workers.models.fracture import Fracture  # noqa: E402 - as above
-from workers.models.intraoral_teeth import IntraoralTeeth  # noqa: E402 - as above
-from workers.models.oral_photo import OralPhoto  # noqa: E402 - as above
-from workers.models.panoramic_teeth import PanoramicTeeth  # noqa: E402 - as above
-from workers.models.spine import Spine  # noqa: E402 - as above
-
-#: All that there is code for, in the order in which they run; a site may drop in a bundle for any of them.
-KNOWN: tuple[Model, ...] = (
-    PanoramicTeeth(),
-    IntraoralTeeth(),
-    ToothConditions(),  # builds on the teeth before it
-    OralPhoto(),
-    Fracture(),
-    Spine(),
-)
-
-#: In the order in which they run. A site may take out the bundle of a model that it does not want.
-MODELS: tuple[Model, ...] = tuple(
-    model for model in KNOWN if (BUNDLES / str(getattr(model, "bundle_name", model.name))).is_dir()
-)

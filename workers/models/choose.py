@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from pydicom.dataset import Dataset
 
-from workers.models import MODELS, Model
+from workers.models import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Choice:
     reason: str
 
 
-def choose(header: Dataset, models: Sequence[Model] = MODELS) -> tuple[tuple[Model, Choice], ...]:
+def choose(header: Dataset, models: Sequence[Model]) -> tuple[tuple[Model, Choice], ...]:
     """The verdict of every model on an image, from its data set without pixels, in the order in which they run."""
     judged = ((model, model.judge(header)) for model in models)
     return tuple((model, Choice(model.name, verdict.accepted, verdict.reason)) for model, verdict in judged)

@@ -4,18 +4,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RQ
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RQ, P_DATA_TF
 
 from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient
 from service.domain.result import Delivery, Result
 from service.export.store_scu import StoreScu
 from tests.builders import DX, as_bytes, destination_of, xray
+from tests.faults.lines import Spoil, line_to
 from tests.servers import free_port
 
 ECHO = "1.2.840.10008.1.1"
@@ -213,6 +215,35 @@ def test_silent_peer_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pacs(sleep) as destination, pytest.raises(Transient, match="did not answer"):
         destination.deliver(delivery())
+
+
+@pytest.mark.parametrize(("after", "what"), [(3, "association"), (60, "association"), (230, "C-STORE")])
+def test_half_an_answer_is_transient(monkeypatch: pytest.MonkeyPatch, after: int, what: str) -> None:
+    """A line that swallows the second half of an answer, and stays open, is given up as quickly as a silent one."""
+    monkeypatch.setattr("service.export.dicom_peer._ANSWER_SECONDS", 0.5)
+    with pacs() as destination, line_to(destination.peer.port) as line:
+        line.will(Spoil.HOLE, after, upstream=False)
+        behind = StoreScu(destination_of(f"dicom://PACS@127.0.0.1:{line.port}"), "DENTGATE")
+        began = time.monotonic()
+        with pytest.raises(Transient, match=f"did not answer .*{what}"):
+            behind.deliver(delivery())
+        assert time.monotonic() - began < 4
+
+
+def test_a_peer_that_reads_no_more_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PACS that stops reading in the middle of an object is given up; nothing waits for it to go on."""
+    monkeypatch.setattr("service.export.dicom_peer._ANSWER_SECONDS", 0.5)
+
+    def stop(event: evt.Event) -> None:
+        if isinstance(event.pdu, P_DATA_TF):
+            time.sleep(8)
+
+    ds = xray(np.zeros((4000, 4000), np.uint16))
+    with pacs(more=[(evt.EVT_PDU_RECV, stop)]) as destination:
+        began = time.monotonic()
+        with pytest.raises(Transient, match="cut the connection or did not answer"):
+            destination.deliver(delivery(Result("sr", str(ds.SOPInstanceUID), "application/dicom", as_bytes(ds))))
+        assert time.monotonic() - began < 6
 
 
 def frozen(event: evt.Event) -> None:

@@ -35,8 +35,8 @@ def test_vanished_and_altered_files_are_named(tmp_path: Path) -> None:
     (tmp_path / keys[2]).write_bytes(altered)
     found = list(verify(db, storage, since, until))
     assert found == [
-        f"study 1.2.3.1: instance 1.2.3.1.1.2 has vanished from storage: {keys[1]}",
-        f"study 1.2.3.1: instance 1.2.3.1.1.3 was altered in storage: {keys[2]}",
+        f"DAMAGED           study 1.2.3.1: instance 1.2.3.1.1.2 has vanished from storage: {keys[1]}",
+        f"DAMAGED           study 1.2.3.1: instance 1.2.3.1.1.3 was altered in storage: {keys[2]}",
     ]
     assert list(verify(db, storage, until, until + timedelta(hours=1))) == []
     db.close()

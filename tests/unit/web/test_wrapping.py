@@ -2,7 +2,9 @@
 
 import io
 import shutil
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,16 @@ def test_truncated_picture_is_refused(form: str, part: float) -> None:
     content = encoded(noise, form)
     with pytest.raises(NotUnderstood, match="truncated"):
         wrapped(content[: int(len(content) * part)])
+
+
+def test_a_chunk_that_is_too_short_is_damage() -> None:
+    """A PNG whose colour of transparency has five bytes instead of six is refused (its checksum holds)."""
+    content = encoded(COLOUR, "PNG")
+    chunk = b"tRNS" + bytes(5)
+    at = content.index(b"IDAT") - 4
+    short = content[:at] + struct.pack(">L", 5) + chunk + struct.pack(">L", zlib.crc32(chunk)) + content[at:]
+    with pytest.raises(NotUnderstood, match="damaged"):
+        wrapped(short)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])

@@ -12,6 +12,7 @@ from service.db.migrate import migrate
 from tests.bench import Bench, Unserved, allowing, settings
 from workers.app import Context
 from workers.models import LoadedModel, Model
+from workers.models.shipped import MODELS
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def bench(tmp_path: Path, load: Callable[[Model], LoadedModel]) -> Iterator[Call
         chosen = settings(tmp_path, text or allowing(tmp_path / "out"))
         services = replace(build(chosen), broker=Unserved(chosen.broker.url))
         migrate(services.db)
-        made.append(Bench(Context(services, load, outbox.holder_name()), tmp_path))
+        made.append(Bench(Context(services, load, outbox.holder_name(), lambda: MODELS), tmp_path))
         return made[-1]
 
     yield make

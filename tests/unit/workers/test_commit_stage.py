@@ -137,7 +137,7 @@ def begin(bench: Callable[[str], Bench], pacs: Pacs) -> Begin:
             f'[[destination]]\nname = "pacs"\nurl = "dicom://PACS@127.0.0.1:{pacs.port}"\n'
             f'results = ["sr", "secondary-capture"]\ncommitment = {str(commitment).lower()}\n'
         )
-        made.context = replace(made.context, models=(OneTooth(),), load=lambda model: model.load("cpu"))
+        made.context = replace(made.context, models=lambda: (OneTooth(),), load=lambda model: model.load("cpu"))
         made.receive(as_bytes(xray(PANORAMIC)))
         made.work()
         return made

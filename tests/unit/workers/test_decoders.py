@@ -3,8 +3,9 @@
 import base64
 import errno
 import io
-import resource
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydicom.uid import HTJ2K, MPEG2MPML, UID, HTJ2KLossless, HTJ2KLosslessRPCL,
 
 from service.domain.errors import Declined, Transient
 from tests.builders import SYNTAXES, as_bytes, shapes, xray
+from tests.gateway import ROOT
 from workers import decoders
 from workers.decoders import DECODERS, DecodingProcess, decode
 
@@ -182,9 +184,7 @@ def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 WAITING = "import time; time.sleep(60)"
 KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-SPINNING = (
-    "import resource, sys; sys.stdin.buffer.read(1); resource.setrlimit(resource.RLIMIT_CPU, (1, -1))\nwhile True: pass"
-)
+SPINNING = "import signal, sys; sys.stdin.buffer.read(1); signal.setitimer(signal.ITIMER_PROF, 0.3)\nwhile True: pass"
 TROUBLED = (
     "import json, struct, sys; sys.stdin.buffer.read(1); head = json.dumps({'trouble': 'OSError'}).encode(); "
     "sys.stdout.buffer.write(struct.pack('>QQ', len(head), 0) + head); sys.stdout.flush(); sys.stdin.read()"
@@ -220,17 +220,22 @@ def test_two_decoders_that_end_on_the_same_bytes_decide(starting: Start, program
     assert len(waiting) == left
 
 
-def test_the_time_of_the_processor_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoding process limits its own use of the processor anew for each image."""
-    process = DecodingProcess()
-    monkeypatch.setattr(decoders, "CPU_SECONDS", 30.0)
-    ds = read(as_bytes(xray(shapes(20, 30)), SYNTAXES["rle"]))
-    process.decode(RLE_REQUEST, ds.PixelData)
-    assert process._process is not None  # noqa: SLF001 - the limits are those of the process
-    soft, hard = resource.prlimit(process._process.pid, resource.RLIMIT_CPU)  # noqa: SLF001
-    assert 30 <= soft < 40
-    assert hard == resource.RLIM_INFINITY
-    process.close()
+LIMITED = """
+import signal
+from workers import decoding_process as process
+asked = {"cpu_seconds": 0.3, "transfer_syntax": "1.2.840.10008.1.2.5", "bits_stored": 8}
+process._decoded = lambda request, data: "decoded"
+assert process._limited(dict(asked), b"") == "decoded"
+assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+process._decoded = lambda request, data: [None for _ in iter(int, 1)]
+process._limited(dict(asked), b"")
+"""
+
+
+def test_the_time_of_the_processor_is_limited() -> None:
+    """A stream that is decoded for ever ends the process after its share of the processor; no other stream does."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], cwd=ROOT, capture_output=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGPROF, done.stderr
 
 
 def test_a_host_in_trouble_says_nothing_about_the_stream(starting: Start) -> None:

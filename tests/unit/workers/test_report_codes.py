@@ -13,7 +13,7 @@ def test_codes_of_the_settings_reach_the_report(bench: Callable[..., Bench], tmp
     """What stands under [report] codes is the code of the FHIR report that is delivered."""
     own = '[report.codes]\npanoramic = "urn:clinic PANO Panoramic, both jaws"\n'
     made = bench(f"{allowing(tmp_path / 'out')}\n{own}")
-    made.context = replace(made.context, models=(OneTooth(),))
+    made.context = replace(made.context, models=lambda: (OneTooth(),))
     made.receive(as_bytes(xray()))
     made.work()
     (path,) = (path for path in (tmp_path / "out").rglob("report*") if path.is_file())

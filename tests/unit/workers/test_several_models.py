@@ -62,7 +62,7 @@ class Drawn:
 def drawn(bench: Callable[..., Bench], *models: Drawn, settings: str = "") -> Bench:
     """A bench with these models."""
     made = bench(settings)
-    made.context = replace(made.context, models=models, load=lambda model: model.load("cpu"))
+    made.context = replace(made.context, models=lambda: models, load=lambda model: model.load("cpu"))
     return made
 
 
@@ -151,7 +151,7 @@ def test_a_new_model_leaves_the_results_of_the_others_as_they_are(bench: Callabl
     ds = xray(PANORAMIC, seed="a")
     made.receive(as_bytes(ds))
     made.work()
-    made.context = replace(made.context, models=(first, second))
+    made.context = replace(made.context, models=lambda: (first, second))
     made.receive(as_bytes(xray(PANORAMIC, seed="b", StudyInstanceUID=ds.StudyInstanceUID)))
     made.work()
     analyses = made.artifacts("analysis")
@@ -161,6 +161,22 @@ def test_a_new_model_leaves_the_results_of_the_others_as_they_are(bench: Callabl
     before, after = ({each.name: each.sha256 for each in made.artifacts("sr") if each.job_id == job} for job in (1, 2))
     assert before.items() <= after.items()
     assert len(after) == 4
+
+
+def test_other_tooth_weights_make_the_conditions_new_too(bench: Callable[..., Bench]) -> None:
+    """A late image after the tooth model changed: conditions that stood on its old numbers are judged anew."""
+    teeth, fillings = Drawn("first", "tooth"), Drawn("second", "filling")
+    made = drawn(bench, teeth, fillings)
+    ds = xray(PANORAMIC, seed="a")
+    made.receive(as_bytes(ds))
+    made.work()
+    teeth.algorithm = replace(teeth.algorithm, version="2")
+    made.receive(as_bytes(xray(PANORAMIC, seed="b", StudyInstanceUID=ds.StudyInstanceUID)))
+    made.work()
+    of_first_image = [each for each in made.artifacts("analysis") if each.name.startswith(f"{ds.SOPInstanceUID}/")]
+    assert [each.name.rpartition("/")[2] for each in of_first_image] == ["first", "second", "first", "second"]
+    assert of_first_image[0].storage_key != of_first_image[2].storage_key
+    assert of_first_image[1].storage_key != of_first_image[3].storage_key
 
 
 def test_research_models_are_allowed_by_name(bench: Callable[..., Bench], tmp_path: Path) -> None:

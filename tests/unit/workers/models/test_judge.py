@@ -5,7 +5,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from workers.models import MODELS
+from workers.models.shipped import MODELS
 
 
 def header(**attributes: object) -> Dataset:

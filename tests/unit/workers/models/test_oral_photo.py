@@ -21,11 +21,11 @@ from service.web.wrapping import PictureLabel, wrap_picture
 from tests.mouths import mouth_picture, photograph_of
 from workers import pixels
 from workers.inference import TorchRunner
-from workers.models import KNOWN
 from workers.models.bundle import load_bundle
 from workers.models.dropped_in import with_dropped_in
 from workers.models.oral_photo import LoadedOralPhoto, OralPhoto, Settings, heat_of, hot_part
 from workers.models.photo_view import Window
+from workers.models.shipped import KNOWN
 from workers.networks.photo_net import PhotoNet
 from workers.regions import finding_of
 from workers.training.photos.export import Parts, export_bundle
