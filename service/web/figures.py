@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from service.db.overview import ArtifactView, JobView
@@ -10,7 +10,7 @@ from service.domain.finding import Analysis, Finding, Region
 from service.domain.tooth import TEETH, Tooth
 from service.domain.words import kind_word
 from service.web.analyses import UNCERTAIN, AnalysisShelf, Verdict
-from service.web.spots import Box, Heat, Row, Spot, heats_of, points_of, rows_of, spots_of
+from service.web.spots import Box, Heat, Row, Spot, certainty_of, heats_of, points_of, rows_of, spots_of, words_of
 
 _UPPER = (*range(18, 10, -1), *range(21, 29))
 _LOWER = (*range(48, 40, -1), *range(31, 39))
@@ -30,7 +30,7 @@ class Mark:
         points: SVG polygon points.
         label: box of the number, x0, y0, x1, y1; it covers neither a tooth nor another label where there is room.
         leader: line from the label to the tooth, x0, y0, x1, y1.
-        percent: certainty.
+        certainty: "certainty 93 %", or that a person said it.
         conditions: what other models found of it, in words.
     """
 
@@ -39,19 +39,19 @@ class Mark:
     points: str
     label: Box
     leader: Box
-    percent: int
+    certainty: str
     uncertain: bool
     conditions: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of the tooth chart; ``found`` is "yes", "uncertain" or "no"."""
+    """One place of the tooth chart; ``found`` is "yes", "uncertain" or "no", ``certainty`` as of a mark."""
 
     tooth: Tooth
     palmer: str
     found: str
-    percent: int | None
+    certainty: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Figure:
         heats: heat maps, as the rows number them.
         rows: findings other than teeth and landmarks.
         chart: rows of the tooth chart, the patient's right at the left; empty where nobody looked for teeth.
+        rejected: what a person struck out, in words.
     """
 
     sop_instance_uid: str
@@ -81,6 +82,7 @@ class Figure:
     heats: tuple[Heat, ...] = ()
     rows: tuple[Row, ...] = ()
     chart: tuple[tuple[Cell, ...], ...] = ()
+    rejected: tuple[str, ...] = ()
 
     @property
     def analysis(self) -> Analysis | None:
@@ -98,14 +100,19 @@ class Figure:
         return any(set(analysis.looks_for) - {"tooth"} and not analysis.refused for analysis in self.analyses)
 
 
-def figures_of(job: JobView, shelf: AnalysisShelf) -> tuple[Figure, ...]:
-    """The images of a job that have a preview or an analysis, in the order in which they were made."""
+def figures_of(
+    job: JobView, shelf: AnalysisShelf, standing: Callable[[Sequence[Analysis]], Sequence[Analysis]] = tuple
+) -> tuple[Figure, ...]:
+    """The images of a job that have a preview or an analysis, in the order in which they were made.
+
+    ``standing`` makes of all analyses what stands after a review.
+    """
     previews = {artifact.name: artifact for artifact in job.of_kind("preview")}
     verdicts = {choices.sop_instance_uid: choices.models for choices in shelf.choices(job)}
     analyses: dict[str, list[Analysis]] = {}
-    for analysis in map(shelf.read, job.of_kind("analysis")):
-        if analysis is not None:
-            analyses.setdefault(analysis.sop_instance_uid, []).append(analysis)
+    read = [analysis for artifact in job.of_kind("analysis") if (analysis := shelf.read(artifact)) is not None]
+    for analysis in standing(read):
+        analyses.setdefault(analysis.sop_instance_uid, []).append(analysis)
     return tuple(
         _figure(Figure(uid, previews.get(uid), tuple(analyses.get(uid, ())), verdicts.get(uid, ())))
         for uid in dict.fromkeys((*previews, *analyses))
@@ -134,9 +141,9 @@ def chart_of(findings: Sequence[Finding]) -> tuple[tuple[Cell, ...], ...]:
 def _cell(fdi: int, finding: Finding | None) -> Cell:
     tooth = TEETH[fdi]
     if finding is None:
-        return Cell(tooth, palmer(tooth), "no", None)
+        return Cell(tooth, palmer(tooth), "no", "")
     found = "uncertain" if UNCERTAIN in finding.flags else "yes"
-    return Cell(tooth, palmer(tooth), found, round(finding.certainty * 100))
+    return Cell(tooth, palmer(tooth), found, certainty_of(finding))
 
 
 def _figure(bare: Figure) -> Figure:
@@ -166,6 +173,7 @@ def _figure(bare: Figure) -> Figure:
         heats=heats_of(findings, image),
         rows=rows_of(findings),
         chart=chart_of(teeth) if counted else (),
+        rejected=tuple(dict.fromkeys(words_of(finding) for each in bare.analyses for finding in each.rejected)),
     )
 
 
@@ -179,7 +187,7 @@ def _marks(teeth: Sequence[Finding], findings: Sequence[Finding], text: float, c
         label = _place(region.box, text, crowns, taken, upward=tooth.upper)
         taken.append(label)
         of_tooth = [other for other in findings if other.tooth == tooth.fdi and other.kind != "tooth"]
-        words = ", ".join(f"{kind_word(other.kind)} {round(other.certainty * 100)} %" for other in of_tooth)
+        words = ", ".join(f"{kind_word(other.kind)} {certainty_of(other, '')}" for other in of_tooth)
         marks.append(_mark(finding, tooth, region, label, words))
     return tuple(sorted(marks, key=lambda mark: (not mark.tooth.upper, mark.label[0])))
 
@@ -195,7 +203,7 @@ def _mark(finding: Finding, tooth: Tooth, region: Region, label: Box, conditions
         points=points_of(region),
         label=label,
         leader=(*edge, *tip),
-        percent=round(finding.certainty * 100),
+        certainty=certainty_of(finding),
         uncertain=UNCERTAIN in finding.flags,
         conditions=conditions,
     )

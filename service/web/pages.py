@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from service.domain.review import apply
 from service.web.api import RowId
 from service.web.downloads import downloads_of
 from service.web.figures import figures_of
-from service.web.reading import read_page, read_study
+from service.web.reading import read_page, read_review, read_study
 from service.web.services import services_of, shelf_of
 from service.web.templating import render
 from service.web.views import summary_of
@@ -32,7 +33,9 @@ def study(request: Request, study_instance_uid: str) -> HTMLResponse:
     found, instances = read_study(request, study_instance_uid)
     shelf = shelf_of(request)
     shown = found.analyzed_job
-    figures = () if shown is None else figures_of(shown, shelf)
+    entries = read_review(request, study_instance_uid)
+    standing = (lambda analyses: apply(study_instance_uid, analyses, entries)) if entries else tuple
+    figures = () if shown is None else figures_of(shown, shelf, standing)
     images = [figure.sop_instance_uid for figure in figures]
     context = {
         "study": found,

@@ -3,8 +3,9 @@
 from fastapi import HTTPException, Request
 
 from service import clock
-from service.db import overview
+from service.db import overview, reviews
 from service.db.overview import ArtifactView, InstanceView, StudyView
+from service.domain.review import Entry
 from service.domain.uid import is_uid
 from service.web.services import services_of, shelf_of
 from service.web.views import StudyPage, summary_of
@@ -29,6 +30,13 @@ def read_study(request: Request, study_instance_uid: str) -> tuple[StudyView, tu
         if study is None:
             raise HTTPException(404, NO_STUDY)
         return study, overview.list_instances(session, study_instance_uid)
+
+
+def read_review(request: Request, study_instance_uid: str) -> tuple[Entry, ...]:
+    """What people have said of a study, the oldest first."""
+    with services_of(request).db.session() as session:
+        seen = reviews.find_seen(session, study_instance_uid)
+    return () if seen is None else seen.entries
 
 
 def read_artifact(request: Request, study_instance_uid: str, artifact_id: int) -> tuple[ArtifactView, bytes]:

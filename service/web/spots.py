@@ -26,14 +26,14 @@ class Spot:
         group: "vertebra", "curve" or "finding": how it is drawn.
         points: SVG polygon points.
         label: box of the words, x0, y0, x1, y1.
-        percent: certainty.
+        certainty: see ``certainty_of``.
     """
 
     words: str
     group: str
     points: str
     label: Box
-    percent: int
+    certainty: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,13 @@ class Row:
 
     Attributes:
         place: "Tooth 36", "T5-T11", "Whole image".
+        certainty: "93 %", or that a person said it.
         heat: number of its heat map within the figure, 1 for the first; 0 = it has none.
     """
 
     place: str
     words: str
-    percent: int
+    certainty: str
     uncertain: bool
     heat: int
 
@@ -83,10 +84,10 @@ def spots_of(findings: Sequence[Finding], text: float, drawn: frozenset[int]) ->
     for finding in sorted(findings, key=lambda finding: _PLACED.index(_group(finding))):
         if finding.kind == "tooth" or finding.region is None or finding.tooth in drawn:
             continue
-        words = _words(finding)
+        words = words_of(finding)
         label = _beside(finding.region.box, len(words) * _LETTER_WIDTH * text + 0.6 * text, text, taken)
         taken.append(label)
-        spots.append(Spot(words, _group(finding), points_of(finding.region), label, round(finding.certainty * 100)))
+        spots.append(Spot(words, _group(finding), points_of(finding.region), label, certainty_of(finding)))
     return tuple(spots)
 
 
@@ -112,7 +113,7 @@ def rows_of(findings: Sequence[Finding]) -> tuple[Row, ...]:
         remarks = [flag.replace("-", " ") for flag in finding.flags if flag != UNCERTAIN]
         words = f"{said} ({', '.join(remarks)})" if remarks else said
         uncertain = UNCERTAIN in finding.flags
-        rows.append(Row(_place(finding), words, round(finding.certainty * 100), uncertain, number))
+        rows.append(Row(_place(finding), words, certainty_of(finding, ""), uncertain, number))
     return tuple(rows)
 
 
@@ -131,7 +132,17 @@ def _heat(heat: HeatMap, width: float, height: float) -> Heat:
     return Heat(cells, across, down)
 
 
-def _words(finding: Finding) -> str:
+def certainty_of(finding: Finding, word: str = "certainty ") -> str:
+    """How certain the algorithm is, "certainty 93 %"; what a person said has no certainty."""
+    if finding.by_person and finding.reviewed is not None:
+        return f"{finding.reviewed.judgement} by the reviewer"
+    return f"{word}{round(finding.certainty * 100)} %"
+
+
+def words_of(finding: Finding) -> str:
+    """A finding in a few words: "36 caries", "tooth 36", "T5-T11 24 degrees"."""
+    if finding.kind == "tooth":
+        return "tooth" if finding.tooth is None else f"tooth {finding.tooth}"
     if finding.kind == "vertebra":
         return finding.site or "vertebra"
     if finding.kind == "scoliosis":

@@ -33,7 +33,7 @@ def front(well: Clinic) -> Iterator[Line]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize(
-    "spoil", [Spoil.CUT, Spoil.RESET, *(pytest.param(s, marks=pytest.mark.long) for s in (Spoil.HOLE, Spoil.SLOW))]
+    "spoil", [Spoil.CUT, *(pytest.param(s, marks=pytest.mark.long) for s in (Spoil.RESET, Spoil.HOLE, Spoil.SLOW))]
 )
 def test_a_bad_line_from_the_modality(well: Clinic, front: Line, spoil: Spoil, phase: str) -> None:
     """The modality sends again what it heard no Success of; what it then has is one study with all its images."""

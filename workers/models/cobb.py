@@ -104,9 +104,9 @@ def two_largest(curves: Sequence[Curve]) -> tuple[float, float]:
     return angles[0], angles[1]
 
 
-def type_of(major: float, second: float) -> CurveType:
-    """The type by the angles of the two largest curves, degrees."""
-    if major < SCOLIOSIS:
+def type_of(major: float, second: float, least: float = SCOLIOSIS) -> CurveType:
+    """The type by the angles of the two largest curves, degrees; with less than ``least`` it is no scoliosis."""
+    if major < least:
         return CurveType.NORMAL
     double = second >= SECOND or (second >= SECOND_NEAR and second >= NEAR * major)
     return CurveType.DOUBLE if double else CurveType.SINGLE

@@ -23,7 +23,17 @@ from workers.inference import Runner, open_network
 from workers.models import Verdict
 from workers.models.arch import Frame
 from workers.models.bundle import BUNDLES, broken, load_bundle
-from workers.models.cobb import LEVELS, Curve, CurveType, curves_of, region_of, tilts_of, two_largest, type_of
+from workers.models.cobb import (
+    LEVELS,
+    SCOLIOSIS,
+    Curve,
+    CurveType,
+    curves_of,
+    region_of,
+    tilts_of,
+    two_largest,
+    type_of,
+)
 from workers.models.fit_for_spines import judge_spine
 from workers.models.vertebrae import COUNT, Vertebra, find_vertebrae, unmirror
 from workers.models.view import Plane, look_at, standardize
@@ -73,6 +83,8 @@ class Settings:
         vertebra_certainty: bias, weights of heat and sharpness in the logistic curve of a vertebra's certainty.
         curve_certainty: bias, weights of heat and of the margin (degrees) in that of the type of curve.
         uncertain_below: less certainty is flagged.
+        scoliosis_from: degrees measured from which a spine is called scoliotic. The largest of many swings is measured
+            too large on a straight spine, the more the less sharp the film is.
     """
 
     canvas: tuple[int, int]
@@ -83,6 +95,7 @@ class Settings:
     vertebra_certainty: tuple[float, float, float]
     curve_certainty: tuple[float, float, float]
     uncertain_below: float
+    scoliosis_from: float = SCOLIOSIS
 
     @classmethod
     def of(cls, bundle: Path, settings: dict[str, Any]) -> "Settings":
@@ -91,12 +104,13 @@ class Settings:
             rows, columns = (int(value) for value in settings["canvas"])
             mean, deviation, share = (float(settings[key]) for key in ("mean", "deviation", "direct_share"))
             gain, below = (float(settings[key]) for key in ("angle_gain", "uncertain_below"))
+            least = float(settings.get("scoliosis_from", SCOLIOSIS))
             bias, heat, sharp = (float(value) for value in settings["vertebra_certainty"])
             curve_bias, curve_heat, margin = (float(value) for value in settings["curve_certainty"])
         except (KeyError, TypeError, ValueError) as error:
             raise broken(bundle, f"configs/inference.json is not that of {Spine.name} ({error})") from error
         certainties = (bias, heat, sharp), (curve_bias, curve_heat, margin)
-        return cls((rows, columns), mean, deviation, share, gain, *certainties, below)
+        return cls((rows, columns), mean, deviation, share, gain, *certainties, below, least)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +123,7 @@ class Column:
         tilts: degrees.
         first: index in ``LEVELS`` of the uppermost.
         curves: all, the largest first, angles calibrated.
+        least: see ``Settings.scoliosis_from``.
     """
 
     vertebrae: tuple[Vertebra, ...]
@@ -116,6 +131,7 @@ class Column:
     tilts: Floats
     first: int
     curves: tuple[Curve, ...]
+    least: float = SCOLIOSIS
 
     @property
     def cobb(self) -> tuple[float, float]:
@@ -125,7 +141,7 @@ class Column:
     @property
     def type(self) -> CurveType:
         """By the rule of ``cobb.type_of``."""
-        return type_of(*self.cobb)
+        return type_of(*self.cobb, self.least)
 
     @property
     def seen(self) -> float:
@@ -135,7 +151,7 @@ class Column:
     def features(self) -> tuple[float, float, float]:
         """What the certainty of the type depends on: 1, heat, degrees by which the angles miss another type."""
         major, second = self.cobb
-        to_normal = abs(major - 10.0)
+        to_normal = abs(major - self.least)
         to_double = abs(second - min(25.0, max(20.0, 0.6 * major)))
         margin = to_normal if self.type is CurveType.NORMAL else min(to_normal, to_double)
         return 1.0, heat_feature(self.seen), min(margin, _MARGIN_CEILING)
@@ -197,7 +213,9 @@ class LoadedSpine:
         return found, (corners / [columns, rows] - 0.5) * size + middle
 
     def _column(self, vertebrae: list[Vertebra], corners: Floats) -> Column:
-        bare = Column(tuple(vertebrae), corners, np.zeros(len(vertebrae)), _uppermost(corners), ())
+        bare = Column(
+            tuple(vertebrae), corners, np.zeros(len(vertebrae)), _uppermost(corners), (), self._settings.scoliosis_from
+        )
         return self.measure(bare, self._settings.direct_share, self._settings.angle_gain)
 
     @staticmethod
@@ -250,7 +268,7 @@ class LoadedSpine:
 
 def _shown(column: Column) -> list[Curve]:
     """The curves that are findings: at least 10 degrees; of one kind of site the largest."""
-    return [curve for curve in column.curves if curve.angle >= 10.0]  # noqa: PLR2004 - cobb.SCOLIOSIS
+    return [curve for curve in column.curves if curve.angle >= SCOLIOSIS]
 
 
 def _seen(vertebrae: Sequence[Vertebra]) -> float:

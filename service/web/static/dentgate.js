@@ -69,7 +69,7 @@ function sayTooth(tooth) {
   const name = tooth.querySelector(".name").textContent;
   const doubt = tooth.classList.contains("uncertain") ? " - the number is uncertain" : "";
   const more = tooth.dataset.conditions ? `; ${tooth.dataset.conditions}` : "";
-  readout.textContent = `Tooth ${name}: ${tooth.dataset.meaning}, certainty ${tooth.dataset.percent} %${doubt}${more}`;
+  readout.textContent = `Tooth ${name}: ${tooth.dataset.meaning}, ${tooth.dataset.certainty}${doubt}${more}`;
   readout.classList.add("live");
   for (const near of figure.querySelectorAll(".near")) near.classList.remove("near");
   figure.querySelector(`[data-cell="${tooth.dataset.tooth}"]`)?.classList.add("near");

@@ -51,9 +51,9 @@ def test_chart_shows_all_permanent_teeth() -> None:
     upper, lower = chart_of([Finding("tooth", 36, 0.93), Finding("tooth", 11, 0.5, flags=("number-uncertain",))])
     assert [cell.tooth.fdi for cell in upper][:9] == [18, 17, 16, 15, 14, 13, 12, 11, 21]
     assert [cell.tooth.fdi for cell in lower][7:9] == [41, 31]
-    assert {cell.tooth.fdi: (cell.found, cell.percent) for cell in (*upper, *lower) if cell.found != "no"} == {
-        36: ("yes", 93),
-        11: ("uncertain", 50),
+    assert {cell.tooth.fdi: (cell.found, cell.certainty) for cell in (*upper, *lower) if cell.found != "no"} == {
+        36: ("yes", "certainty 93 %"),
+        11: ("uncertain", "certainty 50 %"),
     }
 
 

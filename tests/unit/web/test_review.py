@@ -1,6 +1,7 @@
 """The review of a study through the API, and the line about it in JSON and on the page."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -89,6 +90,11 @@ def test_a_whole_review(gateway: Site, client: httpx.Client) -> None:
     page = client.get("/studies/2.25.1").text
     assert "Signed by Dr. Anna Muster on" in page
     assert "not verified by a dentist" not in page
+    assert set(re.findall(r'data-tooth="(\d+)"', page)) == {"38", "46"}
+    assert "rejected by the reviewer: tooth 36." in page
+    assert 'aria-label="Tooth 38, changed by the reviewer"' in page
+    assert re.search(r"<td>caries</td>\s*<td[^>]*>added by the reviewer</td>", page)
+    assert "what stands after the review" in page
 
 
 def test_before_anybody_reviewed(gateway: Site, client: httpx.Client) -> None:

@@ -52,9 +52,9 @@ def test_conditions_stand_with_their_tooth(gateway: Site) -> None:
     figure = show(gateway, teeth, conditions)
     assert {mark.tooth.fdi: mark.conditions for mark in figure.marks} == {36: "filling 91 %", 37: ""}
     assert [spot.words for spot in figure.spots] == ["46? implant"]
-    assert [(row.place, row.words, row.percent, row.uncertain) for row in figure.rows] == [
-        ("Tooth 36", "filling", 91, False),
-        ("Tooth 46", "implant", 80, True),
+    assert [(row.place, row.words, row.certainty, row.uncertain) for row in figure.rows] == [
+        ("Tooth 36", "filling", "91 %", False),
+        ("Tooth 46", "implant", "80 %", True),
     ]
     assert [analysis.algorithm.name for analysis in figure.analyses] == [ALGORITHM.name, "tooth_conditions"]
 

@@ -1,6 +1,7 @@
 """The spine model: which images it takes, and what it says of drawn ones. Weights are stood in for by drawn outputs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,15 @@ def image_of(pixels: NDArray[np.uint8]) -> Image:
     return Image(pixels=plane, header=Dataset(), flipped_x=False, flipped_y=False, notes=())
 
 
-def read(tilts: NDArray[np.float64], levels: slice = slice(None)) -> tuple[SpinePhantom, tuple[Any, ...]]:
+def read(
+    tilts: NDArray[np.float64], levels: slice = slice(None), settings: Settings = SETTINGS
+) -> tuple[SpinePhantom, tuple[Any, ...]]:
     """What the model says of a drawn spine with these tilts."""
     phantom = spine_phantom(7, tilts)
     if levels.stop:  # the film ends below the last of them
         lowest = phantom.corners[levels.stop - 1, :, 1].max()
         phantom = SpinePhantom(phantom.pixels[: int(lowest) + 4], phantom.corners)
-    model = LoadedSpine(ALGORITHM, Drawn(phantom, levels), SETTINGS)
+    model = LoadedSpine(ALGORITHM, Drawn(phantom, levels), settings)
     return phantom, model.analyze(image_of(phantom.pixels))
 
 
@@ -125,6 +128,14 @@ def test_single_curve() -> None:
     assert "from-T1-to-L5" in curve.flags
     assert "convex-to-left-of-image" in curve.flags
     assert any(flag.startswith("apex-T") for flag in curve.flags)
+
+
+@pytest.mark.parametrize(("least", "curves"), [(24.0, 1), (40.0, 0)])
+def test_a_bundle_says_from_which_angle_a_spine_is_scoliotic(least: float, curves: int) -> None:
+    """A curve that is measured smaller than the bundle's limit is no finding; the vertebrae are."""
+    _, found = read(SINGLE, settings=replace(SETTINGS, scoliosis_from=least))
+    assert sum(d.kind == "scoliosis" for d in found) == curves
+    assert sum(d.kind == "vertebra" for d in found) == 17
 
 
 def test_everything_has_a_code() -> None:
