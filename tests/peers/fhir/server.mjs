@@ -108,28 +108,58 @@ function issuesOf(resource) {
 // ---- the record
 
 class Repository extends MemoryRepository {
-  #inside = false;
+  #undo = null; // in a transaction: what takes back its writes, the last one last
+  #byIdentifier = new Map(); // "type|system|value" -> ids that have, or had, that identifier
 
   async createResource(resource, options) { // an update comes here, too
     const wrong = issuesOf(resource);
     if (wrong.length > 0) throw new core.OperationOutcomeError({ resourceType: 'OperationOutcome', issue: wrong });
-    return super.createResource(resource, options);
+    const { resourceType: type, id } = resource;
+    const before = this.resources.get(type)?.get(id);
+    const versions = [...(this.history.get(type)?.get(id) ?? [])];
+    const made = await super.createResource(resource, options);
+    this.#undo?.push(() => {
+      if (before) this.resources.get(type).set(made.id, before);
+      else this.resources.get(type).delete(made.id);
+      this.history.get(type).set(made.id, versions);
+    });
+    for (const { system = '', value } of [made.identifier ?? []].flat()) {
+      const key = `${type}|${system}|${value}`;
+      if (!this.#byIdentifier.has(key)) this.#byIdentifier.set(key, new Set());
+      this.#byIdentifier.get(key).add(made.id);
+    }
+    return made;
+  }
+
+  async deleteResource(type, id) {
+    const before = this.resources.get(type)?.get(id);
+    await super.deleteResource(type, id);
+    this.#undo?.push(() => this.resources.get(type).set(id, before));
+  }
+
+  // Theirs looks at every resource of the type: a record that grows slow would set the pace of a long test.
+  async search(request) {
+    const { resourceType: type, filters = [] } = request;
+    const named = filters.find((each) => each.code === 'identifier' && each.operator === core.Operator.EQUALS && /^[^|,]+\|[^|,]+$/.test(each.value));
+    const all = this.resources.get(type);
+    if (!named || !all) return super.search(request);
+    const ids = [...(this.#byIdentifier.get(`${type}|${named.value}`) ?? [])].filter((id) => all.has(id));
+    this.resources.set(type, new Map(ids.map((id) => [id, all.get(id)])));
+    const found = super.search(request); // it is done with the resources when it returns its promise
+    this.resources.set(type, all);
+    return found;
   }
 
   async withTransaction(work) {
-    if (this.#inside) return work(undefined);
-    const kept = structuredClone({ resources: this.resources, history: this.history });
-    this.#inside = true;
+    if (this.#undo) return work(undefined);
+    this.#undo = [];
     try {
       return await work(undefined);
     } catch (error) {
-      for (const shelf of ['resources', 'history']) {
-        this[shelf].clear();
-        kept[shelf].forEach((value, key) => this[shelf].set(key, value));
-      }
+      this.#undo.reverse().forEach((takeBack) => takeBack());
       throw error;
     } finally {
-      this.#inside = false;
+      this.#undo = null;
     }
   }
 }
