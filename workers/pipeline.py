@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
-from service.db import jobs, outbox
+from service.db import breaker, jobs, outbox
 from service.db.jobs import StageEnd, Work
 from service.db.outbox import Claim
 from service.domain.errors import (
@@ -22,6 +22,7 @@ from service.domain.errors import (
     Permanent,
     Refused,
     Transient,
+    Unavailable,
     Waiting,
 )
 from service.domain.job import Outcome, Stage
@@ -62,6 +63,7 @@ def run(context: Context, outbox_id: int) -> None:
         _failed(context, taken, error)
         return
     _LOG.info("%s of job %d done: %s", taken.stage, taken.job_id, end.outcome)
+    _settle(context, taken, None)
     for row in due:
         try:
             services.broker.ring(row.stage, row.outbox_id)
@@ -82,6 +84,7 @@ def _failed(context: Context, taken: Claim, error: Exception) -> None:
     db = context.services.db
     verb = "waits" if isinstance(error, Waiting) else "is held" if isinstance(error, Held) else "failed"
     _LOG.warning("%s %s of job %d %s: %s", taken.stage, taken.destination, taken.job_id, verb, _words(error))
+    _settle(context, taken, error)
     try:
         match error:
             case Waiting():
@@ -99,6 +102,25 @@ def _failed(context: Context, taken: Claim, error: Exception) -> None:
                 _postpone(context, taken, _unexpected(error), UNEXPECTED_LIMIT)
     except SQLAlchemyError as trouble:
         _LOG.warning("database is away (%s); the lease will bring the row back", type(trouble).__name__)
+
+
+def _settle(context: Context, taken: Claim, error: Exception | None) -> None:
+    """Note whether the destination answers; whatever keeps us from it, a later delivery will tell."""
+    if not taken.destination:
+        return
+    db = context.services.db
+    try:
+        match error:
+            case Unavailable():
+                breaker.silent(db, taken.destination, str(error), error.retry_after)
+            case None | Permanent() | Transient() if not isinstance(error, Waiting):
+                breaker.answered(db, taken.destination)
+            case _:
+                breaker.unsettled(db, taken.destination)
+    except SQLAlchemyError as trouble:
+        _LOG.warning(
+            "database is away (%s); whether %s answers was not noted", type(trouble).__name__, taken.destination
+        )
 
 
 def _postpone(context: Context, taken: Claim, message: str, limit: int, delay: float | None = None) -> None:

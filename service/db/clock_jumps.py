@@ -11,7 +11,7 @@ from sqlalchemy import and_, update
 from service import clock
 from service.db.engine import Database
 from service.db.outbox import LONGEST_WISH_SECONDS, SKEW
-from service.db.tables import Outbox, Study
+from service.db.tables import DestinationState, Outbox, Study
 
 
 def heed_clock(db: Database, lease_seconds: float, *, jumped: bool) -> int:
@@ -31,6 +31,8 @@ def heed_clock(db: Database, lease_seconds: float, *, jumped: bool) -> int:
         changes = (
             update(Outbox).where(open_row, Outbox.not_before > latest).values(not_before=now),
             update(Outbox).where(open_row, Outbox.lease_until > soon + SKEW).values(lease_until=soon),
+            update(DestinationState).where(DestinationState.not_before > latest).values(not_before=now),
+            update(DestinationState).where(DestinationState.asked_until > soon + SKEW).values(asked_until=soon),
             update(Study).where(Study.open, Study.active_at > now + SKEW).values(active_at=now),
             update(Study).where(Study.open, Study.opened_at > now + SKEW).values(opened_at=now),
             update(Study).where(Study.open, Study.asked_at > now + SKEW).values(asked_at=now),

@@ -15,6 +15,7 @@ from sqlalchemy import CursorResult, and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from service import clock
+from service.db import breaker
 from service.db.engine import Database
 from service.db.tables import Outbox
 from service.domain.job import Stage
@@ -74,9 +75,13 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
     now = clock.now()
     lease = f"{holder or holder_name()}/{clock.token()}"
     with db.session() as session:  # a stale bell must not cost a write transaction
-        if session.scalars(select(Outbox.id).where(Outbox.id == outbox_id, _free(now))).one_or_none() is None:
+        found = session.execute(select(Outbox.destination).where(Outbox.id == outbox_id, _free(now))).one_or_none()
+        if found is None:
             return None
     with db.begin() as session:
+        if found.destination and (wait := breaker.admit(session, found.destination, lease_seconds)):
+            _wait_for_peer(session, outbox_id, now, *wait)
+            return None
         row = session.execute(
             update(Outbox)
             .where(Outbox.id == outbox_id, _free(now))
@@ -96,6 +101,13 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
             _end(session, taken, dead_at=now, message=_vanished(row.lost + row.orphaned))
             return None
         return taken
+
+
+def _wait_for_peer(session: Session, outbox_id: int, now: datetime, until: datetime, words: str) -> None:
+    """Not tried, and not counted; a row that has a story of its own keeps it."""
+    message = case((Outbox.attempts == 0, words), else_=Outbox.message)
+    mine = (Outbox.id == outbox_id, _free(now))
+    session.execute(update(Outbox).where(*mine).values(not_before=until, rung_at=None, message=message))
 
 
 def renew(db: Database, taken: Claim, lease_seconds: float) -> bool:
@@ -277,4 +289,5 @@ def _retry(db: Database, condition: Any) -> int:  # noqa: ANN401 - SQLAlchemy ex
         .values(dead_at=None, held=False, attempts=0, lost=0, orphaned=0, not_before=now, **_RELEASED)
     )
     with db.begin() as session:
+        breaker.forget(session)
         return _rows(session, statement)

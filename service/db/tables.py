@@ -185,6 +185,22 @@ class Outbox(Base):
     job: Mapped[Job] = relationship(back_populates="outbox")
 
 
+class DestinationState(Base):
+    """Whether a destination answers; see ``service.db.breaker``."""
+
+    __tablename__ = "destination_state"
+
+    destination: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: in a row; 0 = it is well
+    failures: Mapped[int] = mapped_column(default=0)
+    #: nobody asks it before
+    not_before: Mapped[datetime | None]
+    #: somebody is asking it, at the longest until then
+    asked_until: Mapped[datetime | None]
+    #: what happened last
+    message: Mapped[str] = mapped_column(Words, default="")
+
+
 class Artifact(Base):
     """Something made from a job: analysis, preview, SR, SEG, report."""
 

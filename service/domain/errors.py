@@ -10,6 +10,7 @@ DentgateError
 │       └── Busy         there is room, but too much waits already
 ├── Declined             the study is kept, no analysis is made, the reason is recorded
 ├── Transient            try again later with back-off
+│   ├── Unavailable      the peer itself: it gives no answer, or asks everybody to come later
 │   └── Waiting          nothing failed, a peer's answer is awaited
 ├── OutOfMemory          tried with less already; a few times more, then dead letter
 ├── Permanent            do not try again: dead letter with the peer's own words
@@ -65,6 +66,10 @@ class Transient(DentgateError):  # noqa: N818 - the adjective says what the call
         """Keep the peer's wish beside the message."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unavailable(Transient):
+    """The peer gives no answer, or none but that everybody should come later: what else is for it need not try."""
 
 
 class Waiting(Transient):

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.pdu import P_DATA_TF
 
-from service.domain.errors import Transient
+from service.domain.errors import Transient, Unavailable
 from service.domain.sent import CommitmentReport, read_report
 from service.export.dicom_peer import DicomPeer, NotOffered
 
@@ -100,7 +100,7 @@ def _judge(peer: DicomPeer, answer: Dataset) -> None:
     status = answer.get("Status")
     if status is None:
         message = f"{peer} cut the connection or did not answer the request for storage commitment"
-        raise Transient(message)
+        raise Unavailable(message)
     words = " ".join(str(answer.get("ErrorComment") or "").split())
     if status in _NOT_DONE_HERE:
         message = f"{peer} answers the request for storage commitment with {status:04X}H {words}".rstrip()

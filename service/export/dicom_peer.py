@@ -11,7 +11,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
-from service.domain.errors import ConfigurationError, Permanent, Transient
+from service.domain.errors import ConfigurationError, Permanent, Unavailable
 from service.export.reactor_gate import ReactorGate
 
 _CONNECT_SECONDS = 10.0
@@ -76,13 +76,13 @@ class DicomPeer:
     ) -> Iterator[Association]:
         """An association with one presentation context per SOP class and transfer syntax; released at the end.
 
-        With an exception on its way it is aborted, which hardly waits. A rejection is always Transient, even where the
-        peer calls it permanent: the usual cause is that it does not know our AE title yet; its administrator mends
+        With an exception on its way it is aborted, which hardly waits. A rejection is always Unavailable, even where
+        the peer calls it permanent: the usual cause is that it does not know our AE title yet; its administrator mends
         that, and the back-off then finds the door open by itself.
 
         Raises:
             NotOffered: none of the contexts is accepted.
-            Transient: no association.
+            Unavailable: no association.
         """
         assoc = self._associate(contexts, handlers)
         try:
@@ -100,7 +100,7 @@ class DicomPeer:
         """C-ECHO (PS3.4 Annex A) on an association that has the context ``ECHO``.
 
         Raises:
-            Transient: no answer.
+            Unavailable: no answer.
             Permanent: an answer that is no success.
         """
         try:
@@ -109,7 +109,7 @@ class DicomPeer:
             status = None
         if status is None:
             message = f"{self} cut the connection or did not answer C-ECHO"
-            raise Transient(message)
+            raise Unavailable(message)
         if status != _SUCCESS:
             message = f"{self} answers C-ECHO with {status:04X}H"
             raise Permanent(message)
@@ -130,14 +130,14 @@ class DicomPeer:
             )
         except OSError as error:  # the name does not resolve
             message = f"{self} cannot be reached: {error.strerror or type(error).__name__}"
-            raise Transient(message) from error
+            raise Unavailable(message) from error
         if assoc.is_established:
             return assoc
         if assoc.rejected_contexts and not assoc.accepted_contexts:
             refused = ", ".join(sorted({UID(str(c.abstract_syntax)).name for c in assoc.rejected_contexts}))
             message = f"{self} accepts none of: {refused}"
             raise NotOffered(message)
-        raise Transient(self._why_closed(assoc, connected=bool(opened)))
+        raise Unavailable(self._why_closed(assoc, connected=bool(opened)))
 
     def _why_closed(self, assoc: Association, *, connected: bool) -> str:
         primitive = assoc.acceptor.primitive

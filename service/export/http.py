@@ -5,12 +5,13 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
-from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient
+from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient, Unavailable
 from service.export.access import Access, open_access
 from service.export.tls import client_context
 from service.export.transport import Answer, Transport, masked
 from service.settings import DestinationSettings
 
+_COME_LATER = {429, 503}  # said of the server, not of the request
 _TRANSIENT = {408, 409, 412, 425, 429}  # and all of 5xx: the next attempt asks anew before it sends
 _UNAUTHORIZED = 401
 #: Status -> what an administrator can do about it.
@@ -130,6 +131,8 @@ class HttpConnection:
             retry_after: seconds the server asked to wait.
         """
         message = f"{what}: HTTP {status} {self.masked(words)}".rstrip() + _MENDS.get(status, "")
+        if status in _COME_LATER:
+            return Unavailable(message, retry_after)
         if status in _TRANSIENT or status >= 500:  # noqa: PLR2004 - the family of server errors
             return Transient(message, retry_after)
         return Permanent(message)

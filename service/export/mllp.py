@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from service.domain.errors import ConfigurationError, Permanent, Transient
+from service.domain.errors import ConfigurationError, Permanent, Transient, Unavailable
 from service.domain.result import Delivery, Result
 from service.export.tls import client_context
 from service.settings import DestinationSettings
@@ -101,10 +101,10 @@ class Mllp:
             raise Permanent(message) from None
         except TimeoutError:
             message = f"{self._peer} did not answer in time"
-            raise Transient(message) from None
+            raise Unavailable(message) from None
         except OSError as error:
             message = f"{self._peer} cannot be reached or cut the connection: {error.strerror or type(error).__name__}"
-            raise Transient(message) from None
+            raise Unavailable(message) from None
 
     def _send(self, connection: socket.socket, message: bytes) -> None:
         connection.sendall(_START + message + _END)
@@ -128,7 +128,7 @@ class Mllp:
             received += piece
             if not piece or len(received) > _LONGEST_ANSWER:
                 message = f"{self._peer} closed the connection or sent no acknowledgement"
-                raise Transient(message)
+                raise Unavailable(message)
         return bytes(received[:end].lstrip(_START))
 
 

@@ -9,7 +9,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom.association import Association
 
-from service.domain.errors import Permanent, Transient
+from service.domain.errors import Permanent, Unavailable
 from service.domain.result import DICOM_RESULTS, Delivery, Result
 from service.domain.sent import CommitmentReport, ObjectAnswer
 from service.export import commitment_scu
@@ -88,7 +88,7 @@ class StoreScu:
             raise Permanent(message) from error
         if "Status" not in answer:
             message = f"{self.peer} cut the connection or did not answer C-STORE of {kind}"
-            raise Transient(message)
+            raise Unavailable(message)
         return _answer(kind, ds, int(answer.Status), " ".join(str(answer.get("ErrorComment") or "").split()))
 
 

@@ -13,7 +13,7 @@ from typing import Self
 import httpx
 
 from service import clock
-from service.domain.errors import Permanent, Transient
+from service.domain.errors import Permanent, Unavailable
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
 _MAX_ANSWER = 16 * 2**20
@@ -93,7 +93,7 @@ class Transport:
         """One request and its answer, whatever its status; ``patience``: seconds of silence until it is given up.
 
         Raises:
-            Transient: no connection, no trust between us and the server, or no answer in time; without ``private``.
+            Unavailable: no connection, no trust between us and the server, or no answer in time; without ``private``.
             Permanent: an answer longer than 16 MiB.
         """
         try:
@@ -109,7 +109,7 @@ class Transport:
                     response.headers.get("Location", ""),
                 )
         except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise Transient(_reason(error, private)) from error
+            raise Unavailable(_reason(error, private)) from error
 
 
 def masked(text: str, private: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """C-STORE to a peer that answers as PACS do, over real associations."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -233,17 +234,20 @@ def test_half_an_answer_is_transient(monkeypatch: pytest.MonkeyPatch, after: int
 def test_a_peer_that_reads_no_more_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PACS that stops reading in the middle of an object is given up; nothing waits for it to go on."""
     monkeypatch.setattr("service.export.dicom_peer._ANSWER_SECONDS", 0.5)
+    given_up = threading.Event()
 
     def stop(event: evt.Event) -> None:
         if isinstance(event.pdu, P_DATA_TF):
-            time.sleep(8)
+            given_up.wait(8)
 
     ds = xray(np.zeros((4000, 4000), np.uint16))
     with pacs(more=[(evt.EVT_PDU_RECV, stop)]) as destination:
         began = time.monotonic()
         with pytest.raises(Transient, match="cut the connection or did not answer"):
             destination.deliver(delivery(Result("sr", str(ds.SOPInstanceUID), "application/dicom", as_bytes(ds))))
-        assert time.monotonic() - began < 6
+        seconds = time.monotonic() - began
+        given_up.set()
+    assert seconds < 6
 
 
 def frozen(event: evt.Event) -> None:

@@ -20,7 +20,7 @@ from service.db.overview import JobView, find_study
 from service.db.reconciliation import Deliveries, reconcile
 from service.db.status import Condition
 from service.db.studies import record_instances, touch_studies
-from service.db.tables import CommitmentRequest, Outbox, SentObject
+from service.db.tables import CommitmentRequest, DestinationState, Outbox, SentObject
 from service.domain.job import Stage
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Commitments
 from service.listener.intake import Intake
@@ -148,7 +148,9 @@ def begin(bench: Callable[[str], Bench], pacs: Pacs) -> Begin:
 def again(made: Bench) -> None:
     """Let the time pass, and do what is due then."""
     with made.services.db.begin() as session:
-        session.execute(update(Outbox).values(not_before=clock.now() - timedelta(seconds=1)))
+        past = {"not_before": clock.now() - timedelta(seconds=1)}
+        session.execute(update(Outbox).values(past))
+        session.execute(update(DestinationState).values(past))
     for row in made.rows():
         run(made.context, row.id)
     made.work()

@@ -1,0 +1,109 @@
+"""A circuit breaker for each destination: while it does not answer, one delivery asks for all of them.
+
+Without it every study would wait out the whole time limit of a peer that swallows what it is sent, and a few of those
+hold all processes: the other destinations would wait with it. The state stands in the database, so any number of
+workers keep to it. A destination without a row, or with no failure, is well.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from service import clock
+from service.db.engine import Database
+from service.db.tables import DestinationState, Outbox
+from service.domain.job import WAITS
+
+FIRST_SECONDS, LONGEST_SECONDS = 2.0, 60.0
+LONGEST_WISH_SECONDS = 3600.0
+_ASKED_SECONDS = 15.0  # somebody is asking: look again after this, if nobody has told before
+_MOST_DOUBLINGS = 10
+
+
+def admit(session: Session, destination: str, lease_seconds: float) -> tuple[datetime, str] | None:
+    """Whether a delivery may begin; inside the transaction that claims it.
+
+    Returns:
+        None: go. Else when to come again, and what it waits for, in words.
+    """
+    state = session.get(DestinationState, destination)
+    if state is None or not state.failures:
+        return None
+    now = clock.now()
+    words = f"{WAITS}{destination} to answer again: {state.message}"
+    if state.not_before is not None and state.not_before > now:
+        return state.not_before, words
+    mine = session.execute(
+        update(DestinationState)
+        .where(
+            DestinationState.destination == destination,
+            or_(DestinationState.asked_until.is_(None), DestinationState.asked_until <= now),
+        )
+        .values(asked_until=now + timedelta(seconds=lease_seconds))
+        .returning(DestinationState.destination)
+    ).one_or_none()
+    return None if mine else (now + timedelta(seconds=_ASKED_SECONDS), words)
+
+
+def silent(db: Database, destination: str, message: str, retry_after: float | None = None) -> None:
+    """It gave no answer, or asked everybody to come later: nobody asks before its time.
+
+    Args:
+        db: the record.
+        destination: name.
+        message: what happened.
+        retry_after: seconds that it named; else the time doubles from 2 s to a minute.
+    """
+    for _ in range(2):
+        try:
+            with db.begin() as session:
+                state = session.get(DestinationState, destination, with_for_update=True)
+                if state is None:
+                    state = DestinationState(destination=destination, failures=0)
+                    session.add(state)
+                longest = min(FIRST_SECONDS * 2.0 ** min(state.failures, _MOST_DOUBLINGS), LONGEST_SECONDS)
+                seconds = longest if retry_after is None else min(retry_after, LONGEST_WISH_SECONDS)
+                state.failures, state.message = state.failures + 1, message
+                state.not_before, state.asked_until = clock.now() + timedelta(seconds=seconds), None
+        except IntegrityError:  # another worker made the row at the same moment
+            continue
+        return
+
+
+def answered(db: Database, destination: str) -> None:
+    """It answers: what waited for that is due now."""
+    with db.session() as session:
+        state = session.get(DestinationState, destination)
+        if state is None or not state.failures:
+            return
+    well = {"failures": 0, "not_before": None, "asked_until": None, "message": ""}
+    waited = and_(
+        Outbox.finished_at.is_(None),
+        Outbox.dead_at.is_(None),
+        Outbox.destination == destination,
+        Outbox.lease == "",
+        Outbox.message.startswith(f"{WAITS}{destination} to answer again", autoescape=True),
+    )
+    with db.begin() as session:
+        session.execute(update(DestinationState).where(DestinationState.destination == destination).values(**well))
+        session.execute(update(Outbox).where(waited).values(not_before=clock.now(), rung_at=None, message=""))
+
+
+def unsettled(db: Database, destination: str) -> None:
+    """Who asked cannot say whether it answers (it had trouble of its own): the next one may ask."""
+    with db.session() as session:
+        state = session.get(DestinationState, destination)
+        if state is None or state.asked_until is None:
+            return
+    with db.begin() as session:
+        mine = DestinationState.destination == destination
+        session.execute(update(DestinationState).where(mine).values(asked_until=None))
+
+
+def forget(session: Session) -> None:
+    """A person wants everything tried now."""
+    held_back = select(DestinationState.destination).where(DestinationState.failures > 0)
+    known = DestinationState.destination.in_(held_back)
+    session.execute(update(DestinationState).where(known).values(not_before=None, asked_until=None))
