@@ -89,6 +89,7 @@ def test_a_killed_broker_comes_back(tmp_path: Path) -> None:
         running.wait_for(2, ("delivered",), seconds=120)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_dead_pacs_delays_nobody(tmp_path: Path) -> None:
     """While the PACS is down the folder has its results; when it is up it gets them by itself, once."""

@@ -33,6 +33,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
         time.sleep(0.02)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_listener_killed_between_file_and_row(tmp_path: Path) -> None:
     """The sender got no Success and never comes back; the study is delivered all the same."""
