@@ -128,12 +128,13 @@ class Line:
         """Do it; False if this direction is over."""
         sink = both[1] if source is both[0] else both[0]
         with suppress(OSError):
-            if spoil is Spoil.SLOW:
-                for start in range(0, len(rest), max(self.slow_bytes // 10, 1)):
-                    time.sleep(0.1)
-                    sink.sendall(rest[start : start + max(self.slow_bytes // 10, 1)])
-                return True
             sink.sendall(good)
+            if spoil is Spoil.SLOW:
+                most = max(self.slow_bytes // 10, 1)
+                for start in range(0, len(rest), most):
+                    time.sleep(min(len(rest) - start, most) / self.slow_bytes)
+                    sink.sendall(rest[start : start + most])
+                return True
             if spoil is Spoil.HOLE:
                 self._swallow(source)
         for end in both:

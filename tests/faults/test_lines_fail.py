@@ -65,6 +65,7 @@ def test_all_of_them_arrive(well: Clinic, tell: Tell) -> None:
 def test_a_bad_line_to_the_pacs(well: Clinic, spoil: Spoil, phase: str, tell: Tell) -> None:
     """Objects are sent again, under the same UIDs; the PACS has each once."""
     after, upstream = {"association": (60, True), "data": (8000, True), "response": (300, False)}[phase]
+    well.pacs_line.slow_bytes = 200_000  # the drawn picture has eight million
     well.pacs_line.will(spoil, after, upstream=upstream)
     began = time.monotonic()
     study = well.send(f"back-{spoil}-{phase}")
