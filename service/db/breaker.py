@@ -7,7 +7,7 @@ workers keep to it. A destination without a row, or with no failure, is well.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from service.db.tables import DestinationState, Outbox
 from service.domain.job import WAITS
 
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 60.0
-LONGEST_WISH_SECONDS = 3600.0
+LONGEST_WISH_SECONDS = 3600.0  # a peer that asks for more (a maintenance page) is asked again after this
 _ASKED_SECONDS = 15.0  # somebody is asking: look again after this, if nobody has told before
 _MOST_DOUBLINGS = 10
 
@@ -104,6 +104,5 @@ def unsettled(db: Database, destination: str) -> None:
 
 def forget(session: Session) -> None:
     """A person wants everything tried now."""
-    held_back = select(DestinationState.destination).where(DestinationState.failures > 0)
-    known = DestinationState.destination.in_(held_back)
-    session.execute(update(DestinationState).where(known).values(not_before=None, asked_until=None))
+    held_back = DestinationState.failures > 0
+    session.execute(update(DestinationState).where(held_back).values(not_before=None, asked_until=None))

@@ -9,8 +9,9 @@ from datetime import timedelta
 from sqlalchemy import and_, update
 
 from service import clock
+from service.db.breaker import LONGEST_WISH_SECONDS
 from service.db.engine import Database
-from service.db.outbox import LONGEST_WISH_SECONDS, SKEW
+from service.db.outbox import SKEW
 from service.db.tables import DestinationState, Outbox, Study
 
 

@@ -27,7 +27,6 @@ ORPHANED_LIMIT = 5  # nor one that was at work each time when the whole machine 
 AT_ONCE = 200  # rows rung for in one go
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 900.0
-LONGEST_WISH_SECONDS = 3600.0  # a peer that asks for more (a maintenance page) is asked again after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def finish(session: Session, taken: Claim, message: str = "") -> bool:
 
 def postpone(db: Database, taken: Claim, message: str, delay: float | None = None) -> None:
     """Give the row back for later: back-off doubles with every attempt, with jitter, unless the peer named a time."""
-    seconds = backoff_seconds(taken.attempt) if delay is None else min(delay, LONGEST_WISH_SECONDS)
+    seconds = backoff_seconds(taken.attempt) if delay is None else min(delay, breaker.LONGEST_WISH_SECONDS)
     with db.begin() as session:
         _end(session, taken, not_before=clock.now() + timedelta(seconds=seconds), rung_at=None, message=message)
 
