@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.domain.errors import ConfigurationError
 from workers.models.bundle import BUNDLES, load_bundle
 from workers.models.conditions import HEADS, ToothConditions
 from workers.models.panoramic_teeth import PanoramicTeeth
@@ -24,6 +22,7 @@ from workers.training.conditions.labels import read_films
 from workers.training.conditions.objects import start_from_teeth, train_objects
 from workers.training.images.fit import fit
 from workers.training.images.plan import Augmentation, Plan
+from workers.training.settings import with_settings
 from workers.training.task import Training
 from workers.training.teeth.export import write_json
 
@@ -61,11 +60,7 @@ def crop_plan(order: Training, minutes: float) -> Plan:
         device=order.device,
         augmentation=_AUGMENTATION,
     )
-    try:
-        return replace(plan, **order.settings)
-    except TypeError as error:
-        message = f"unknown setting of the task conditions: {error}"
-        raise ConfigurationError(message) from error
+    return with_settings(plan, order.settings, "conditions")
 
 
 def train(order: Training) -> Path:

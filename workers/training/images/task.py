@@ -24,6 +24,7 @@ from workers.training.leakage import Member, find_leakage
 from workers.training.outcome import Outcome
 from workers.training.readers import Collection
 from workers.training.report import write_report
+from workers.training.settings import fitting
 from workers.training.task import Evaluation, Training
 
 #: Networks that the user may choose: the target, its arguments, and what of the plan goes with them.
@@ -181,29 +182,15 @@ def changed(plan: Plan, settings: dict[str, Any]) -> Plan:
         if key not in _AUGMENTATION | _PLAN:
             message = f"there is no setting {key!r}; known: {', '.join(sorted(_PLAN | _AUGMENTATION))}"
             raise ConfigurationError(message)
-        try:
-            if key == _STRENGTH:
-                change: dict[str, Any] = {"augmentation": plan.augmentation.times(float(value))}
-            elif key in _AUGMENTATION:
-                fitting = _like(getattr(plan.augmentation, key), value)
-                change = {"augmentation": replace(plan.augmentation, **{key: fitting})}
-            else:
-                change = {key: _like(getattr(plan, key), value)}
-        except (TypeError, ValueError) as error:
-            message = f"setting {key} = {value!r} is not of the kind that belongs there"
-            raise ConfigurationError(message) from error
+        if key == _STRENGTH:
+            change: dict[str, Any] = {"augmentation": plan.augmentation.times(fitting(key, value, 1.0))}
+        elif key in _AUGMENTATION:
+            changed_one = fitting(key, value, getattr(plan.augmentation, key))
+            change = {"augmentation": replace(plan.augmentation, **{key: changed_one})}
+        else:
+            change = {key: fitting(key, value, getattr(plan, key))}
         plan = replace(plan, **change)
     return plan
-
-
-def _like(before: Any, value: Any) -> Any:  # noqa: ANN401 - of the kind of what it replaces
-    """A value in the type of another one; several numbers may come as text with commas."""
-    if isinstance(before, bool):
-        return str(value).lower() in {"true", "1", "yes"}
-    if isinstance(before, tuple):
-        kind = type(before[0]) if before else float
-        return tuple(kind(part) for part in (value.split(",") if isinstance(value, str) else value))
-    return type(before)(value)
 
 
 def _samples(part: Collection, plan: Plan, recipe: Recipe) -> list[Sample]:

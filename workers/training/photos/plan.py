@@ -1,10 +1,9 @@
 """How the networks of the photograph model are trained: strong changes of little data, several networks averaged."""
 
-from typing import Any
-
 from service.domain.errors import ConfigurationError
 from workers.models.photo_view import BORDER
 from workers.training.images.plan import Augmentation, Plan
+from workers.training.settings import with_settings
 from workers.training.task import Training
 
 NETWORK = "workers.networks.photo_net.PhotoNet"
@@ -43,34 +42,26 @@ def plan_of(order: Training, classes: tuple[str, ...], member: int) -> Plan:
     if order.backbone not in {"", NETWORK.rpartition(".")[2]}:
         message = f"photographs are read by PhotoNet only, not by {order.backbone}; leave the backbone out"
         raise ConfigurationError(message)
-    changed = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in order.settings.items()
-        if key != "members"
-    }
-    standing: dict[str, Any] = {
-        "classes": classes,
-        "network": {"_target_": NETWORK},
-        "minutes": order.minutes / members_of(order),
-        "size": SIZE,
-        "channels": 3,
-        "mean": BORDER,
-        "deviation": (DEVIATION,) * 3,
-        "weight_decay": 0.05,
-        "smoothing": SMOOTHING,
-        "balance": 0.5,
-        "mixup": 0.3,
-        "cutmix": 0.4,
-        "growing": 0.5,
-        "contest": 0.5,
-        "averaging": 0.998,
-        "seed": 1000 * order.seed + member,
-        "threads": order.threads,
-        "device": order.device,
-        "augmentation": CHANGES,
-    }
-    try:
-        return Plan(**(standing | changed))
-    except TypeError as error:
-        message = f"settings of the photograph model: {error}"
-        raise ConfigurationError(message) from error
+    plan = Plan(
+        classes=classes,
+        network={"_target_": NETWORK},
+        minutes=order.minutes / members_of(order),
+        size=SIZE,
+        channels=3,
+        mean=BORDER,
+        deviation=(DEVIATION,) * 3,
+        weight_decay=0.05,
+        smoothing=SMOOTHING,
+        balance=0.5,
+        mixup=0.3,
+        cutmix=0.4,
+        growing=0.5,
+        contest=0.5,
+        averaging=0.998,
+        seed=1000 * order.seed + member,
+        threads=order.threads,
+        device=order.device,
+        augmentation=CHANGES,
+    )
+    own = {key: value for key, value in order.settings.items() if key != "members"}
+    return with_settings(plan, own, "photos")

@@ -1,11 +1,11 @@
 """The task ``spine``: vertebrae and Cobb angles."""
 
-import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from service.domain.errors import ConfigurationError
 from workers.training.leakage import Member, find_leakage
+from workers.training.settings import with_settings
 from workers.training.spine.calibrate import calibrate
 from workers.training.spine.evaluate import evaluate
 from workers.training.spine.export import export_bundle
@@ -46,28 +46,8 @@ class SpineTask:
 
 def plan_of(order: Training) -> Plan:
     """The plan of an order. Raises ConfigurationError for a setting that it does not have."""
-    known = {field.name for field in dataclasses.fields(Plan)}
-    unknown = sorted(set(order.settings) - known)
-    if unknown:
-        message = f"task spine has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}"
-        raise ConfigurationError(message)
     plan = Plan(minutes=order.minutes, seed=order.seed, threads=order.threads)
-    values = {key: _like(getattr(plan, key), value, key) for key, value in order.settings.items()}
-    return dataclasses.replace(plan, **cast("dict[str, Any]", values))
-
-
-def _like(default: Any, value: Any, key: str) -> object:  # noqa: ANN401 - settings come from anywhere
-    """A setting in the type of its default; text comes from a command line."""
-    try:
-        if isinstance(default, bool):
-            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        if isinstance(default, tuple):
-            parts = value.split(",") if isinstance(value, str) else value
-            return tuple(int(part) for part in parts)
-        return type(default)(value)
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"setting {key} is {value!r}; it must be like {default!r}"
-        raise ConfigurationError(message) from error
+    return with_settings(plan, order.settings, "spine")
 
 
 SPINE = SpineTask()

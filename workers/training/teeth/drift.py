@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from workers.models.arch import CLASS_OF, FDI, MEAN_ARCH
 
-_NUMBERS = (1, 2, 4, 4, 5, 5, 6, 6, 6, 7)  # lost more or less often
+_NUMBERS = (1, 2, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7)  # lost more or less often
+_LENGTH = 0.2  # of a tooth from its crown to its apex, as a fraction of the rows
+_MOST_TIP = 0.7
 _FADE = 0.14  # fraction of the columns over which the bone behind the last tooth takes up the shift
 _BITE, _BITE_CURVE = 0.555, 0.45  # height of the biting line at the midline, and its rise towards the sides
 _BITE_EDGE = 0.012  # over which the jaws part
@@ -29,6 +31,7 @@ class Drift:
         bite: height of the biting line at the midline.
         last: distance from the lost tooth to the end of the row.
         share: of the gap that closes.
+        tip: how much less the roots move than the crowns, 0 to 1: molars tip into a gap.
     """
 
     lost: int
@@ -39,6 +42,7 @@ class Drift:
     bite: float
     last: float
     share: float
+    tip: float = 0.0
 
     def source(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Where the pixel at x, y (fractions) comes from along the columns."""
@@ -48,7 +52,8 @@ class Drift:
         fade = ((out - self.last) / _FADE).clamp(0, 1)
         line = self.bite - _BITE_CURVE * (x - 0.5) ** 2
         jaw = torch.sigmoid((line - y) / _BITE_EDGE * (1 if self.upper else -1))
-        shift = self.share * self.width * ramp * (1 - fade * fade * (3 - 2 * fade)) * jaw
+        root = 1 - self.tip * ((line - y).abs() / _LENGTH).clamp(0, 1)
+        shift = self.share * self.width * ramp * (1 - fade * fade * (3 - 2 * fade)) * jaw * root
         return x + self.side * shift
 
 
@@ -71,8 +76,8 @@ def draw_drift(classes: NDArray[np.uint8], rng: np.random.Generator) -> Drift | 
     x, width = (columns[0] + columns[-1] + 1) / 2 / length, (columns[-1] + 1 - columns[0]) / length
     side = 1 if quadrant in {2, 3} else -1
     last = max(side * (row[0] / length - x), side * (row[-1] / length - x))
-    share = float(rng.uniform(0.35, 1.0))
-    return Drift(lost, x, width, side, quadrant in {1, 2}, _bite(classes), last - share * width, share)
+    share, tip = float(rng.uniform(0.35, 1.0)), float(rng.uniform(0, _MOST_TIP))
+    return Drift(lost, x, width, side, quadrant in {1, 2}, _bite(classes), last - share * width, share, tip)
 
 
 def _bite(classes: NDArray[np.uint8]) -> float:

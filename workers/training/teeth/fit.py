@@ -57,8 +57,9 @@ class Run:
             group["lr"] = learning_rate(self.plan, self.seconds / (60 * self.plan.minutes))
         device = next(self.net.parameters()).device
         pixels, classes, heat, offsets, centres, known = (part.to(device) for part in batch)
-        output = self.net(pixels.contiguous(memory_format=torch.channels_last))
-        loss = tooth_loss(output, classes, heat, offsets, int(centres), known)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.mixed):
+            output = self.net(pixels.contiguous(memory_format=torch.channels_last))
+        loss = tooth_loss(output.float(), classes, heat, offsets, int(centres), known)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)

@@ -12,6 +12,7 @@ from workers.training.teeth.augment import Example, augment
 from workers.training.teeth.panoramics import Sample, load_samples, phantom_samples, read_manifest
 from workers.training.teeth.plan import DEVIATION, MEAN, Plan
 from workers.training.teeth.targets import dense_targets
+from workers.training.teeth.transplant import transplant
 
 _FULL = 28  # teeth
 _HIDE = 0.6  # of the self-numbered films show their surround as it came, not as it was filled
@@ -62,10 +63,13 @@ class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
             luck = rng.random()
             if luck < plan.phantom_share:
                 yield next(drawn)
-            elif luck < plan.phantom_share + share:
-                yield next(others)
+                continue
+            if luck < plan.phantom_share + share:
+                sample = next(others)
             else:
-                yield next(fewer if rng.random() < plan.few_share else many)
+                sample = next(fewer if rng.random() < plan.few_share else many)
+            donor = real[int(rng.integers(len(real)))]
+            yield transplant(sample, donor, rng) if rng.random() < plan.transplant_share else sample
 
 
 def collate(examples: list[Example]) -> tuple[torch.Tensor, ...]:

@@ -88,7 +88,7 @@ def test_the_fracture_task_reads_its_labels(tmp_path: Path) -> None:
     [
         ({"backbone": "alexnet"}, "no backbone 'alexnet'"),
         ({"settings": {"sise": 3}}, "no setting 'sise'; known: .*batch"),
-        ({"settings": {"batch": "many"}}, "batch = 'many'"),
+        ({"settings": {"batch": "many"}}, "batch is 'many'"),
         ({"settings": {"pretrained": "timm:nothing"}}, "checkpoint file"),
     ],
 )

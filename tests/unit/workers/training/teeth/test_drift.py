@@ -1,6 +1,9 @@
 """A gap that closes."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from workers.models.arch import CLASS_OF
@@ -30,9 +33,19 @@ def test_sides_are_alike() -> None:
     assert torch.allclose(left, -right.flip(-1), atol=1e-5)
 
 
-def test_order_is_kept() -> None:
+def test_molars_tip() -> None:
+    """The crown behind the gap moves all the way, the tip of its root less, as far as the tip says."""
+    moved = replace(drift(), tip=0.5).source(X, Y) - X
+    crown, apex = 56, 82  # rows of the lower jaw: just below the biting line (0.52 there), and 0.3 below it
+    assert torch.isclose(moved[crown, 154], torch.tensor(0.08), rtol=0.35)
+    assert torch.isclose(moved[apex, 154], torch.tensor(0.04), atol=0.004)
+    assert moved[crown, 154] > 1.5 * moved[apex, 154]
+
+
+@pytest.mark.parametrize("tip", [0.0, 0.7])
+def test_order_is_kept(tip: float) -> None:
     """Points never overtake each other: the image is squeezed, not folded."""
-    assert (drift().source(X, Y).diff(dim=1) >= -1e-6).all()
+    assert (replace(drift(), tip=tip).source(X, Y).diff(dim=1) >= -1e-6).all()
 
 
 def test_drawn_from_labels() -> None:
