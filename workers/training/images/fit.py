@@ -20,10 +20,10 @@ from torch import nn
 
 from service.domain.errors import ConfigurationError
 from workers.training.images.checkpoints import load_start
-from workers.training.images.journal import Journal
 from workers.training.images.learner import Learner, loss_of, write_weights
 from workers.training.images.plan import Plan
 from workers.training.images.samples import Sample, check_samples
+from workers.training.journal import Journal
 from workers.training.metrics import area_under_roc
 from workers.training.progress import Progress
 

@@ -11,10 +11,10 @@ import torch
 from service.domain.errors import ConfigurationError
 from workers.training.images.augment import augment
 from workers.training.images.fit import build_network, fit, logits_of, predict
-from workers.training.images.journal import read_journal
 from workers.training.images.learner import Learner, learning_rate, loss_of
 from workers.training.images.plan import Augmentation, Plan
 from workers.training.images.samples import Sample, check_samples, drawing_chances
+from workers.training.journal import read_journal
 
 STILL = Augmentation(0, 0, 0, 0, flip=False, contrast=0, gamma=0, brightness=0, colour=0, blur=0, noise=0, erasing=0)
 PLAN = Plan(

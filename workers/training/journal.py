@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
+_CLOCKS = ("epoch", "step")
+
 
 class Journal:
-    """Writes one line per epoch. Use in a ``with`` statement."""
+    """Writes one line per epoch, or every so many steps. Use in a ``with`` statement."""
 
     def __init__(self, out: Path, *, resumed: bool) -> None:
         """``out``: folder; ``resumed``: add to what is there."""
@@ -28,16 +30,17 @@ class Journal:
             self._board.close()
 
     def write(self, line: dict[str, float]) -> None:
-        """One epoch: its number and what was measured."""
+        """What was measured, with the number of its ``epoch`` or ``step``."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         if self._board is not None:
+            clock = next(name for name in _CLOCKS if name in line)
             for name, value in line.items():
-                if name != "epoch":
-                    self._board.add_scalar(name, value, int(line["epoch"]))
+                if name != clock:
+                    self._board.add_scalar(name, value, int(line[clock]))
 
 
 def read_journal(out: Path) -> list[dict[str, float]]:
-    """The lines of a log.jsonl: epoch, seconds, loss, and now and then val_loss and val_auc."""
+    """The lines of a log.jsonl, of a classifier: epoch, seconds, loss, and now and then val_loss and val_auc."""
     text = (out / "log.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines() if line]
