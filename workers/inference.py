@@ -5,7 +5,9 @@ weights that could differ from the first.
 """
 
 import functools
+import importlib
 import importlib.util
+import sys
 import warnings
 from typing import Any, Protocol
 
@@ -68,8 +70,7 @@ class OpenVinoRunner:
 
     def __init__(self, net: nn.Module, shape: tuple[int, int, int]) -> None:
         """``shape``: channels, rows, columns of the input; the batch stays free."""
-        import openvino  # noqa: PLC0415 - an optional extra, and slow to import
-
+        openvino = _openvino()
         example = torch.zeros((1, *shape))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it traces with torch.jit, which torch deprecates
@@ -98,9 +99,17 @@ def _core() -> Any:  # noqa: ANN401 - OpenVINO is not annotated
     Its CPU plugin gives the thread an alternate stack for signals, and frees that stack with the last Core without
     taking it back: the next signal, of a child that ended for example, would then kill the process.
     """
-    import openvino  # noqa: PLC0415 - an optional extra, and slow to import
+    return _openvino().Core()
 
-    return openvino.Core()
+
+def _openvino() -> Any:  # noqa: ANN401 - OpenVINO is not annotated
+    """The package (an optional extra, slow to import), without its telemetry.
+
+    Unless it is told otherwise OpenVINO reports every import and conversion to its maker over the internet. Nothing
+    leaves a hospital unasked: where ``openvino_telemetry`` cannot be imported it reports nothing.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python bars an import
+    return importlib.import_module("openvino")
 
 
 def torch_device(device: str) -> torch.device:

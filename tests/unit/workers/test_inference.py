@@ -1,6 +1,10 @@
 """Devices and engines."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,3 +46,33 @@ def test_engines_agree() -> None:
         expected = by_torch(batch)
         assert expected.shape == (count, 36, 32, 64)
         np.testing.assert_allclose(by_openvino(batch), expected, atol=1e-3)
+
+
+_NO_NETWORK = """
+import sys
+def watch(event, arguments):
+    if event in {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname"}:
+        print("LEFT", event, arguments[1:], flush=True)
+sys.addaudithook(watch)
+import torch, time
+from workers.inference import open_network
+network = open_network(torch.nn.Conv2d(1, 2, 3), (1, 8, 8), "cpu", "openvino")
+assert network.engine == "openvino" and network(torch.zeros(1, 1, 8, 8).numpy()).shape == (1, 2, 6, 6)
+time.sleep(0.5)
+print("RAN")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_nothing_is_reported_to_its_maker(tmp_path: Path) -> None:
+    """OpenVINO asks for no address, opens no connection and leaves no file of its telemetry in the user's home."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "TF_BUILD", "JENKINS_URL"}}  # noqa: TID251 - as on a server
+    done = subprocess.run(
+        [sys.executable, "-c", _NO_NETWORK],
+        env=kept | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["RAN"], done.stdout + done.stderr
+    assert not list(tmp_path.rglob("*openvino*"))
