@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# All set-up for `make demo` and `make test`, on Debian, Ubuntu and macOS; a second run finds its stamps and is done at once.
+# All set-up for `make demo`, `make test` and a service, on Debian, Ubuntu and macOS; a second run finds its stamps and is
+# done at once.
 #
 # Use: deploy/setup.sh demo     virtual environment and packages; nothing outside this folder is touched
+#      deploy/setup.sh install  the same, readable by the user of a service (docs/operations.md)
 #      deploy/setup.sh test     also the tools of the tests and, on Debian and Ubuntu as root, the servers they need
 #
 # PYTHON=python3.12 chooses the interpreter. What cannot be had is said, and the tests that need it skip with the reason.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 goal=${1:-demo}
-case $goal in demo | test) ;; *) echo "use: deploy/setup.sh demo|test" >&2; exit 2 ;; esac
+case $goal in demo | install | test) ;; *) echo "use: deploy/setup.sh demo|install|test" >&2; exit 2 ;; esac
+[ "$goal" = install ] && umask 022
 
 TORCH=2.13.0
 CPU_WHEELS=https://download.pytorch.org/whl/cpu # PyTorch's own index of builds without CUDA
@@ -200,7 +203,14 @@ install_ohif() {
     fi
 }
 
+# The broker that comes as a package is built for Linux only.
+look_for_broker() {
+    [ "$(uname -s)" = Linux ] || has valkey-server || has redis-server ||
+        say "no valkey-server or redis-server on this machine, which \`dentgate up\` starts: brew install valkey"
+}
+
 install_packages
+look_for_broker
 if [ "$goal" = test ]; then
     install_servers
     install_fhir_server

@@ -79,6 +79,7 @@ def worker(settings: Settings, options: Namespace, _stop: threading.Event) -> in
 
 def models(settings: Settings, _options: Namespace, _stop: threading.Event) -> int:
     """Load every model and say what it is and where it runs. 1 if one cannot be loaded."""
+    from workers.inference import torch_device  # noqa: PLC0415 - see the module's docstring
     from workers.models.shipped import models_of  # noqa: PLC0415 - see the module's docstring
 
     bad = 0
@@ -86,7 +87,9 @@ def models(settings: Settings, _options: Namespace, _stop: threading.Event) -> i
         try:
             algorithm = model.load(settings.analysis.device).algorithm
             research = ", research model" if algorithm.research else ""
-            print(f"ok    {model.name} {algorithm.version}, weights {algorithm.weights_sha256[:12]}{research}")
+            where = torch_device(settings.analysis.device)
+            weights = algorithm.weights_sha256[:12]
+            print(f"ok    {model.name} {algorithm.version}, weights {weights}, on {where}{research}")
         except DentgateError as error:
             bad += 1
             print(f"FAIL  {model.name}: {error}")
@@ -257,9 +260,12 @@ def _add_search(parser: ArgumentParser) -> None:
 
 def _add_plan(parser: ArgumentParser, minutes: float, what: str) -> None:
     parser.add_argument("--minutes", type=float, default=minutes, help=f"{what}, default {minutes:g}")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random, default 0")
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers, default 0")
     parser.add_argument(
-        "--start", type=Path, metavar="FILE", help="weights to begin with, ours, torchvision's or timm's"
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="weights: ours, torchvision's or timm's; or torchvision:NAME, timm:NAME",
     )
     parser.add_argument("--frozen", action="store_true", help="keep the weights of --start, train the rest")
     parser.add_argument("--backbone", default="", metavar="NAME", help="network, for example resnet50 or vgg16")

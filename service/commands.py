@@ -43,7 +43,7 @@ from service.listener.procedure_step import ProcedureSteps
 from service.listener.recovery import EVER, Recovery, told
 from service.listener.reporter import Reporter
 from service.listener.scp import Listener
-from service.listener.verification import verify
+from service.listener.verification import removed, verify
 from service.relay import Relay
 from service.settings import Settings
 from service.storage import open_storage
@@ -190,6 +190,8 @@ def reconcile_day(settings: Settings, options: Namespace, _stop: threading.Event
         for line in chain(verify(db, storage, since, until), recovery.named(since, until)):
             missing += 1
             print(line)
+        if gone := removed(db, since, until):
+            print(f"removed           {gone} images after storage.keep_days, whose results were all delivered")
     print(f"{since:%Y-%m-%d} (UTC): {'everything is accounted for' if not missing else f'{missing} problems'}")
     return 1 if missing else 0
 

@@ -5,6 +5,7 @@ Every key can be set as ``DENTGATE_<SECTION>__<KEY>``, which wins over the file.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,13 @@ AeTitle = Annotated[
 ]
 PREFIX = "DENTGATE_"
 _YES_OR_NO = {"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"}  # what pydantic reads as bool
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 class DatabaseSettings(Section):
@@ -85,7 +93,33 @@ class WebSettings(Section):
 
     host: str = Field("127.0.0.1", description="address of the pages and the API")
     port: int = Field(8080, ge=0, le=65535, description="TCP port of the pages and the API")
+    public_hosts: tuple[str, ...] = Field(
+        (),
+        description="names under which browsers reach the pages through a reverse proxy, as name or name:port",
+    )
+    user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="header in which a trusted proxy names the user, for example X-Remote-User: only who is named may "
+        "upload, retry, review and sign, and signs under that name; whoever gets past the proxy names themselves; "
+        "empty: no users",
+    )
     max_upload_mb: int = Field(256, ge=1, description="a larger upload is refused with HTTP 413")
+
+    @field_validator("public_hosts", mode="before")
+    @classmethod
+    def _from_the_environment(cls, value: object) -> object:
+        """As a variable of the environment: "a, b"."""
+        return _listed(value) if isinstance(value, str) else value
+
+    @field_validator("public_hosts")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _HOST.fullmatch(name):
+                message = f"{name!r} is no name of a host; write dentgate.example.org or dentgate.example.org:8443"
+                raise ValueError(message)
+        return tuple(name.lower() for name in value)
 
 
 class AnalysisSettings(Section):
@@ -111,7 +145,7 @@ class AnalysisSettings(Section):
         0, ge=0, description="... or after a task that left it with more memory (resident, MB) than this; 0: never"
     )
     max_attempts: int = Field(
-        100, ge=1, description="a delivery that failed this often (for about a day) goes to the dead letters"
+        600, ge=1, description="a delivery that failed this often (for three to six days) goes to the dead letters"
     )
 
     @field_validator("allow_research_models", mode="before")
@@ -120,7 +154,7 @@ class AnalysisSettings(Section):
         """A list of names as a variable of the environment: "a, b"."""
         if not isinstance(value, str) or value.strip().lower() in _YES_OR_NO:
             return value
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        return _listed(value)
 
     def allows_research(self, name: str) -> bool:
         """Whether results of the research model of that name may be delivered."""
@@ -162,7 +196,9 @@ class SourceSettings(Section):
     """A modality or PACS that may send."""
 
     ae_title: AeTitle = Field(description="AE title of a modality or PACS that may send")
-    hosts: tuple[str, ...] = Field((), description="addresses it may send from; empty: any")
+    hosts: tuple[str, ...] = Field(
+        (), description="addresses it may send from, also with accept_any_calling_ae; empty: any"
+    )
     port: int = Field(
         0, ge=0, le=65535, description="where it hears storage commitment; 0: on the association on which it asked"
     )
@@ -220,6 +256,20 @@ class Settings(Section):
                 raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _results_apart_from_storage(self) -> Self:
+        """Whoever empties a folder of results must not delete what Dentgate keeps."""
+        root = _folder(self.storage.url)
+        for entry in self.destination:
+            folder = _folder(entry.url)
+            if root and folder and (folder.is_relative_to(root) or root.is_relative_to(folder)):
+                message = (
+                    f"destination {entry.name!r} writes to {folder}, and Dentgate keeps its own files in {root} "
+                    "(storage.url): give it a folder apart from that, for example file:///srv/dentgate-results"
+                )
+                raise ValueError(message)
+        return self
+
     def with_broker(self, url: str) -> Self:
         """The same settings with another broker."""
         return self.model_copy(update={"broker": BrokerSettings(url=url)})
@@ -231,6 +281,12 @@ class Settings(Section):
             message = "two destinations have the same name"
             raise ValueError(message)
         return self
+
+
+def _folder(url: str) -> Path | None:
+    """The folder of a ``file://`` URL, None for any other."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)).resolve() if parts.scheme == "file" and parts.path else None
 
 
 def load_settings(

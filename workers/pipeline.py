@@ -22,7 +22,6 @@ from service.domain.errors import (
     Permanent,
     Refused,
     Transient,
-    Unavailable,
     Waiting,
 )
 from service.domain.job import Outcome, Stage
@@ -31,8 +30,8 @@ from workers.memory import is_out_of_memory
 from workers.stages import analyze, commit, deliver, report
 
 _LOG = logging.getLogger(__name__)
-MEMORY_LIMIT, MEMORY_SECONDS = 4, 30.0  # attempts, and seconds in which neighbours may finish, more each time
-UNEXPECTED_LIMIT = 3  # an error nobody foresaw is tried this often, then it is a dead letter
+MEMORY_LIMIT, MEMORY_SECONDS = 4, 30.0  # attempts in a row, and seconds in which neighbours may finish, more each time
+UNEXPECTED_LIMIT = 3  # an error nobody foresaw is tried this often in a row, then it is a dead letter
 
 _NO_MEMORY = (
     "out of memory, with the smallest batch too; let fewer workers run on this machine (--concurrency), or give it more"
@@ -63,7 +62,7 @@ def run(context: Context, outbox_id: int) -> None:
         _failed(context, taken, error)
         return
     _LOG.info("%s of job %d done: %s", taken.stage, taken.job_id, end.outcome)
-    _settle(context, taken, None)
+    _let_ask(context, taken)
     for row in due:
         try:
             services.broker.ring(row.stage, row.outbox_id)
@@ -84,51 +83,51 @@ def _failed(context: Context, taken: Claim, error: Exception) -> None:
     db = context.services.db
     verb = "waits" if isinstance(error, Waiting) else "is held" if isinstance(error, Held) else "failed"
     _LOG.warning("%s %s of job %d %s: %s", taken.stage, taken.destination, taken.job_id, verb, _words(error))
-    _settle(context, taken, error)
+    _let_ask(context, taken)
     try:
         match error:
             case Waiting():
-                outbox.postpone(db, taken, str(error), error.retry_after)
+                outbox.wait(db, taken, str(error), error.retry_after)
             case Held():
                 outbox.hold(db, taken, str(error))
             case Permanent() | ConfigurationError():
                 outbox.bury(db, taken, str(error))
             case _ if is_out_of_memory(error):
-                _postpone(context, taken, _NO_MEMORY, MEMORY_LIMIT, MEMORY_SECONDS * taken.attempt)
+                _fault(context, taken, _NO_MEMORY, MEMORY_LIMIT, MEMORY_SECONDS * (taken.faults + 1))
             case Transient() | Refused() | OSError() | OperationalError() | InterfaceError() | InternalError():
-                delay = getattr(error, "retry_after", None)
-                _postpone(context, taken, _words(error), context.services.settings.analysis.max_attempts, delay)
+                _postpone(context, taken, _words(error), getattr(error, "retry_after", None))
             case _:
-                _postpone(context, taken, _unexpected(error), UNEXPECTED_LIMIT)
+                _fault(context, taken, _unexpected(error), UNEXPECTED_LIMIT)
     except SQLAlchemyError as trouble:
         _LOG.warning("database is away (%s); the lease will bring the row back", type(trouble).__name__)
 
 
-def _settle(context: Context, taken: Claim, error: Exception | None) -> None:
-    """Note whether the destination answers; whatever keeps us from it, a later delivery will tell."""
+def _let_ask(context: Context, taken: Claim) -> None:
+    """If it never came to speak with the destination, the next one may ask whether that answers."""
     if not taken.destination:
         return
-    db = context.services.db
     try:
-        match error:
-            case Unavailable():
-                breaker.silent(db, taken.destination, str(error), error.retry_after)
-            case None | Permanent() | Transient() if not isinstance(error, Waiting):
-                breaker.answered(db, taken.destination)
-            case _:
-                breaker.unsettled(db, taken.destination)
+        breaker.unsettled(context.services.db, taken.destination)
     except SQLAlchemyError as trouble:
-        _LOG.warning(
-            "database is away (%s); whether %s answers was not noted", type(trouble).__name__, taken.destination
-        )
+        _LOG.warning("database is away (%s); %s is asked again later", type(trouble).__name__, taken.destination)
 
 
-def _postpone(context: Context, taken: Claim, message: str, limit: int, delay: float | None = None) -> None:
-    """Later, or never if it failed that often."""
-    if taken.attempt < limit:
-        outbox.postpone(context.services.db, taken, message, delay)
+def _postpone(context: Context, taken: Claim, message: str, delay: float | None) -> None:
+    """Later, or never if it failed that often. A commitment has a patience of its own; its attempts are looks."""
+    if taken.stage is Stage.COMMIT or taken.attempt < context.services.settings.analysis.max_attempts:
+        # A peer may ask for more time than ours, not for less: the attempts must last for days (analysis.max_attempts).
+        wish = None if delay is None else max(delay, outbox.backoff_seconds(taken.attempt))
+        outbox.postpone(context.services.db, taken, message, wish)
     else:
         outbox.bury(context.services.db, taken, f"given up after {taken.attempt} attempts: {message}")
+
+
+def _fault(context: Context, taken: Claim, message: str, limit: int, delay: float | None = None) -> None:
+    """Later, or never if trouble of our own ended it that often in a row."""
+    if taken.faults + 1 < limit:
+        outbox.fault(context.services.db, taken, message, delay)
+    else:
+        outbox.bury(context.services.db, taken, f"given up after {taken.faults + 1} attempts in a row: {message}")
 
 
 def _words(error: Exception) -> str:

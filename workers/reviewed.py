@@ -102,6 +102,18 @@ def allowed_kinds(context: Context, taken: Claim, work: Work, kinds: Sequence[st
     return Allowed(rest, "the report itself was not sent: one that a person signed later takes its place")
 
 
+def is_taken_back(context: Context, work: Work, kinds: Sequence[str]) -> bool:
+    """Whether a rejection note told the archive to drop what a job sent there: it must not be sent once more.
+
+    Args:
+        context: of the worker.
+        work: the job.
+        kinds: what the destination gets; a note goes out for a withdrawal, and on signing where they name it.
+    """
+    review = reviews.load_context(context.services.db, work.job_id)
+    return review.newest not in {None, work.job_id} and (review.withdrawn or REJECTION in kinds)
+
+
 def _earlier(context: Context, work: Work) -> list[Reference]:
     """Every DICOM object of earlier revisions that some destination takes; a file that was removed is left out."""
     services = context.services

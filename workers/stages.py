@@ -4,9 +4,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
+
+from pydicom.dataset import Dataset
 
 from service import clock
 from service.db import sent
@@ -21,10 +24,12 @@ from service.domain.result import Delivery, Result
 from service.domain.sent import ObjectAnswer
 from service.export import Destination
 from service.export.commitment import Pursuit
+from service.export.conversation import Watched, conversation
 from service.export.store_scu import StoreScu
 from service.results import WRITERS
 from service.results.subject import Source, Subject
 from service.storage import get, put
+from service.storage.headers import header_key
 from service.storage.integrity import is_intact
 from workers import pixels
 from workers.app import Context
@@ -32,7 +37,7 @@ from workers.models import LoadedModel, Model, gate
 from workers.models.choose import Choice, choose, refusals, to_json
 from workers.pixels import Image
 from workers.regions import Detection, finding_of
-from workers.reviewed import REJECTION, allowed_kinds, review_of
+from workers.reviewed import REJECTION, allowed_kinds, is_taken_back, review_of
 
 _LOG = logging.getLogger(__name__)
 _SEND_AGAIN = "have the sender send the study again, then try again"
@@ -122,6 +127,8 @@ def commit(context: Context, taken: Claim, work: Work) -> StageEnd:
     destination, kinds = context.services.destination(taken.destination)
     if not isinstance(destination, StoreScu) or not destination.commitment:
         return StageEnd(message="storage commitment is switched off")
+    if is_taken_back(context, work, kinds):
+        return StageEnd(message="a person took these results back; storage commitment is no longer asked for")
 
     def send_again(uids: Collection[str]) -> None:
         _send(
@@ -129,7 +136,8 @@ def commit(context: Context, taken: Claim, work: Work) -> StageEnd:
         )
 
     what = Delivered(taken.job_id, taken.destination)
-    line = Pursuit(context.services.db, what, destination, send_again).step(taken.attempt)
+    db = context.services.db
+    line = Pursuit(db, what, Watched(db, taken.destination, destination), send_again).step(taken.attempt)
     return StageEnd(message=f"{destination.peer}: {line}")
 
 
@@ -141,7 +149,8 @@ def _send(
     answers = list[ObjectAnswer]()
     delivery = Delivery(work.study_instance_uid, work.revision, results, taken.attempt, answers.append)
     try:
-        return destination.deliver(delivery)
+        with conversation(context.services.db, taken.destination) if results else nullcontext():
+            return destination.deliver(delivery)
     finally:
         digests = {each.name: each.sha256 for each in stored}
         sent.note(context.services.db, Delivered(taken.job_id, taken.destination), answers, digests)
@@ -300,6 +309,17 @@ def _instance(context: Context, instance: StoredInstance) -> BinaryIO:
         raise Permanent(message) from None
 
 
+def _header(context: Context, instance: StoredInstance) -> Dataset:
+    """The header of an instance, which retention leaves of one that it removes. Raises Permanent or Held."""
+    try:
+        with _instance(context, instance) as file:
+            return pixels.read_header(file)
+    except (Held, Permanent):
+        with suppress(FileNotFoundError), context.services.storage.open(header_key(instance.sha256)) as file:
+            return pixels.read_header(file)
+        raise
+
+
 def _keep(context: Context, work: Work, result: Result) -> StoredArtifact:
     """Store a result under its own digest: the same bytes again are the same file."""
     sha256 = hashlib.sha256(result.content).hexdigest()
@@ -333,7 +353,6 @@ def _subject(context: Context, work: Work, analyses: Sequence[Analysis]) -> Subj
     sources = []
     for analysis in analyses:
         uid = analysis.sop_instance_uid
-        with _instance(context, instances[uid]) as file:
-            sources.append(Source(pixels.read_header(file), analysis, pictures.get(uid, b"")))
+        sources.append(Source(_header(context, instances[uid]), analysis, pictures.get(uid, b"")))
     report_codes = context.services.settings.report.by_kind()
     return Subject(work.study_instance_uid, work.revision, sources, report_codes)

@@ -7,7 +7,7 @@ workers keep to it. A destination without a row, or with no failure, is well.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, update
+from sqlalchemy import case, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -79,16 +79,13 @@ def answered(db: Database, destination: str) -> None:
         if state is None or not state.failures:
             return
     well = {"failures": 0, "not_before": None, "asked_until": None, "message": ""}
-    waited = and_(
-        Outbox.finished_at.is_(None),
-        Outbox.dead_at.is_(None),
-        Outbox.destination == destination,
-        Outbox.lease == "",
-        Outbox.message.startswith(f"{WAITS}{destination} to answer again", autoescape=True),
-    )
+    waited = (Outbox.destination == destination, Outbox.put_off, Outbox.finished_at.is_(None), Outbox.lease == "")
+    only = Outbox.message.startswith(f"{WAITS}{destination} to answer again", autoescape=True)
+    due = {"not_before": clock.now(), "put_off": False, "rung_at": None}
     with db.begin() as session:
         session.execute(update(DestinationState).where(DestinationState.destination == destination).values(**well))
-        session.execute(update(Outbox).where(waited).values(not_before=clock.now(), rung_at=None, message=""))
+        message = case((only, ""), else_=Outbox.message)  # a row that had failed before has a story of its own
+        session.execute(update(Outbox).where(*waited).values(message=message, **due))
 
 
 def unsettled(db: Database, destination: str) -> None:
@@ -98,8 +95,13 @@ def unsettled(db: Database, destination: str) -> None:
         if state is None or state.asked_until is None:
             return
     with db.begin() as session:
-        mine = DestinationState.destination == destination
-        session.execute(update(DestinationState).where(mine).values(asked_until=None))
+        let_ask(session, destination)
+
+
+def let_ask(session: Session, destination: str) -> None:
+    """Who was admitted does not ask: the next one may."""
+    mine = DestinationState.destination == destination
+    session.execute(update(DestinationState).where(mine).values(asked_until=None))
 
 
 def forget(session: Session) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service import clock
 from service.db.engine import Database
-from service.db.studies import SilentStudy, close_study
+from service.db.studies import SilentStudy, close_silent_study
 from service.db.tables import Instance, Job, SentObject, Study
 
 
@@ -18,17 +18,19 @@ def settle(
     study: SilentStudy,
     expected: int,
     *,
-    again_seconds: float,
+    quiet_seconds: float,
     longest_seconds: float,
     results_at: Collection[str] = (),
 ) -> bool:
     """Close a study of which everything is here; else note why it goes on waiting, and since when.
 
+    One of which more arrived while its sender was asked is left open: what the sender said is older than that.
+
     Args:
         db: the record.
         study: open and silent.
         expected: SOP instances of it that the sender has.
-        again_seconds: after so many seconds the sender is asked again.
+        quiet_seconds: of silence after which a study is complete, and its sender is asked (again).
         longest_seconds: as ``close_quiet_studies`` has it, for the words.
         results_at: destinations that are the sender itself: our results there are among what it counts.
 
@@ -39,8 +41,8 @@ def settle(
         here = _here(session, study.id, results_at)
         opened_at = session.scalars(select(Study.opened_at).where(Study.id == study.id)).one()
     if here >= expected:
-        return close_study(db, study.id)
-    words = f"{here} of {expected} images that {study.calling_ae} has are here; asked again every {again_seconds:g} s"
+        return close_silent_study(db, study.id, quiet_seconds)
+    words = f"{here} of {expected} images that {study.calling_ae} has are here; asked again every {quiet_seconds:g} s"
     if opened_at is not None and not math.isinf(longest_seconds):
         words += f" until {opened_at + timedelta(seconds=longest_seconds):%H:%M:%S} UTC"
     with db.begin() as session:

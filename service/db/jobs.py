@@ -165,7 +165,8 @@ def _commitment_row(session: Session, taken: Claim) -> Outbox:
     if row is None:
         row = Outbox(**key)
         session.add(row)
-    row.attempts = row.lost = row.orphaned = 0
+    row.attempts = row.faults = row.lost = row.orphaned = 0
+    row.put_off = False
     row.not_before = row.rung_at = now
     row.lease, row.lease_until, row.finished_at, row.dead_at, row.held = "", None, None, None, False
     row.message, row.seconds = "", None

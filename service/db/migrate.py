@@ -19,10 +19,12 @@ def migrate(db: Database) -> str:
     """Apply what is missing; the revision reached.
 
     Raises:
-        ConfigurationError: the database cannot be reached or refuses; one line with cause and mend.
+        ConfigurationError: the database cannot be reached, refuses, or was migrated by a newer version; one line with
+            cause and mend.
     """
     try:
         with db.connection() as connection:
+            _require_known(MigrationContext.configure(connection).get_current_revision())
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -50,8 +52,22 @@ def current(db: Database) -> str:
 
 def require_current(db: Database) -> None:
     """Raises ConfigurationError when the database is not at the newest revision."""
-    if current(db) != head():
+    found = current(db)
+    _require_known(found)
+    if found != head():
         message = "the database is not up to date; run `dentgate migrate` first"
+        raise ConfigurationError(message)
+
+
+def _require_known(revision: str | None) -> None:
+    """Raises ConfigurationError for a revision of a newer version: this one went back, the database did not."""
+    if revision and revision not in {
+        script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    }:
+        message = (
+            f"the database is at revision {revision}, which this version of Dentgate does not know: a newer one "
+            "migrated it; install that again, or restore the backup that was made before (docs/operations.md)"
+        )
         raise ConfigurationError(message)
 
 

@@ -18,7 +18,7 @@ from service import clock
 from service.db import breaker
 from service.db.engine import Database
 from service.db.tables import Outbox
-from service.domain.job import Stage
+from service.domain.job import BY_DESTINATION, Stage
 
 SKEW = timedelta(seconds=5)  # clocks of the machines of one installation may differ by so much
 RING_AGAIN_SECONDS = 20.0  # a bell that nobody answered is rung again after this time
@@ -31,7 +31,12 @@ LONGEST_DELAY_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on a row until ``lease`` runs out."""
+    """The right to work on a row until ``lease`` runs out.
+
+    Attributes:
+        attempt: 1 for the first; those that only had to wait are not counted, except the looks of a commitment.
+        faults: how many attempts in a row before this one ended in trouble of our own.
+    """
 
     outbox_id: int
     job_id: int
@@ -40,6 +45,7 @@ class Claim:
     attempt: int
     lease: str
     since: datetime
+    faults: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,8 @@ class Due:
 def ring_due(db: Database, stage: Stage, most: int = AT_ONCE) -> list[Due]:
     """Rows of a stage whose time has come and that nobody holds, the oldest first, ``most`` at the most.
 
-    Each is noted as rung, so that it is not rung for every second.
+    Of deliveries those that failed least come first: what fails again and again must not be what asks for all the
+    others whether a silent destination answers. Each is noted as rung, so that it is not rung for every second.
     """
     now = clock.now()
     again = now - timedelta(seconds=RING_AGAIN_SECONDS)
@@ -61,12 +68,13 @@ def ring_due(db: Database, stage: Stage, most: int = AT_ONCE) -> list[Due]:
     unheard = or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again, Outbox.rung_at > now + SKEW)
     due = and_(Outbox.stage == stage, _free(now), unheard)
     with db.session() as session:
-        ids = session.scalars(select(Outbox.id).where(due).order_by(Outbox.id).limit(most)).all()
+        order = (Outbox.attempts, Outbox.id) if stage in BY_DESTINATION else (Outbox.id,)
+        ids = session.scalars(select(Outbox.id).where(due).order_by(*order).limit(most)).all()
     if not ids:
         return []
     with db.begin() as session:
         rung = session.scalars(update(Outbox).where(Outbox.id.in_(ids), due).values(rung_at=now).returning(Outbox.id))
-        return [Due(outbox_id, stage) for outbox_id in sorted(rung)]
+        return [Due(outbox_id, stage) for outbox_id in sorted(rung, key=ids.index)]
 
 
 def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None = None) -> Claim | None:
@@ -87,17 +95,28 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
             .values(
                 lost=Outbox.lost + case((Outbox.lease == "", 0), else_=1),
                 attempts=Outbox.attempts + 1,
+                put_off=False,
                 lease=lease,
                 lease_until=now + timedelta(seconds=lease_seconds),
                 started_at=now,
             )
-            .returning(Outbox.job_id, Outbox.stage, Outbox.destination, Outbox.attempts, Outbox.lost, Outbox.orphaned)
+            .returning(
+                Outbox.job_id,
+                Outbox.stage,
+                Outbox.destination,
+                Outbox.attempts,
+                Outbox.faults,
+                Outbox.lost,
+                Outbox.orphaned,
+            )
         ).one_or_none()
         if row is None:
+            breaker.let_ask(session, found.destination)
             return None
-        taken = Claim(outbox_id, row.job_id, Stage(row.stage), row.destination, row.attempts, lease, now)
+        taken = Claim(outbox_id, row.job_id, Stage(row.stage), row.destination, row.attempts, lease, now, row.faults)
         if row.lost >= LOST_LIMIT or row.orphaned >= ORPHANED_LIMIT:
             _end(session, taken, dead_at=now, message=_vanished(row.lost + row.orphaned))
+            breaker.let_ask(session, found.destination)
             return None
         return taken
 
@@ -106,7 +125,7 @@ def _wait_for_peer(session: Session, outbox_id: int, now: datetime, until: datet
     """Not tried, and not counted; a row that has a story of its own keeps it."""
     message = case((Outbox.attempts == 0, words), else_=Outbox.message)
     mine = (Outbox.id == outbox_id, _free(now))
-    session.execute(update(Outbox).where(*mine).values(not_before=until, rung_at=None, message=message))
+    session.execute(update(Outbox).where(*mine).values(not_before=until, put_off=True, rung_at=None, message=message))
 
 
 def renew(db: Database, taken: Claim, lease_seconds: float) -> bool:
@@ -124,9 +143,32 @@ def finish(session: Session, taken: Claim, message: str = "") -> bool:
 
 def postpone(db: Database, taken: Claim, message: str, delay: float | None = None) -> None:
     """Give the row back for later: back-off doubles with every attempt, with jitter, unless the peer named a time."""
-    seconds = backoff_seconds(taken.attempt) if delay is None else min(delay, breaker.LONGEST_WISH_SECONDS)
+    _later(db, taken, message, _pause(taken.attempt, delay), faults=0)
+
+
+def wait(db: Database, taken: Claim, message: str, delay: float | None = None) -> None:
+    """Give the row back for later, because an answer is awaited: nothing failed, so the attempt does not count.
+
+    The looks of a commitment do count: its pauses grow with them, and it has a patience of its own.
+    """
+    counted = taken.attempt if taken.stage is Stage.COMMIT else taken.attempt - 1
+    _later(db, taken, message, _pause(taken.attempt, delay), faults=0, attempts=counted)
+
+
+def fault(db: Database, taken: Claim, message: str, delay: float | None = None) -> None:
+    """Give the row back after trouble of our own; how often that was so in a row decides on the back-off."""
+    faults = taken.faults + 1
+    _later(db, taken, message, _pause(faults, delay), faults=faults)
+
+
+def _later(db: Database, taken: Claim, message: str, seconds: float, **values: object) -> None:
     with db.begin() as session:
-        _end(session, taken, not_before=clock.now() + timedelta(seconds=seconds), rung_at=None, message=message)
+        then = clock.now() + timedelta(seconds=seconds)
+        _end(session, taken, not_before=then, rung_at=None, message=message, **values)
+
+
+def _pause(times: int, wish: float | None) -> float:
+    return backoff_seconds(times) if wish is None else min(wish, breaker.LONGEST_WISH_SECONDS)
 
 
 def bury(db: Database, taken: Claim, message: str) -> None:
@@ -226,6 +268,7 @@ def _of(holder: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types do 
 
 
 _RELEASED: dict[str, Any] = {"lease": "", "lease_until": None, "rung_at": None}
+_ANEW: dict[str, Any] = {"attempts": 0, "faults": 0, "lost": 0, "orphaned": 0}
 
 
 def _free(now: datetime) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types do not combine
@@ -285,7 +328,7 @@ def _retry(db: Database, condition: Any) -> int:  # noqa: ANN401 - SQLAlchemy ex
             Outbox.finished_at.is_(None),
             or_(Outbox.dead_at.is_not(None), Outbox.held, Outbox.not_before > now),
         )
-        .values(dead_at=None, held=False, attempts=0, lost=0, orphaned=0, not_before=now, **_RELEASED)
+        .values(dead_at=None, held=False, not_before=now, put_off=False, **_ANEW, **_RELEASED)
     )
     with db.begin() as session:
         breaker.forget(session)

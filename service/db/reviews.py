@@ -16,7 +16,7 @@ from service import clock
 from service.db.engine import Database
 from service.db.tables import Artifact, Job, Outbox, Review, Study
 from service.domain.errors import NotUnderstood, Outdated
-from service.domain.job import NEXT, Stage, State
+from service.domain.job import BY_DESTINATION, NEXT, Stage, State
 from service.domain.review import (
     Action,
     Conclusion,
@@ -205,7 +205,7 @@ def load_context(db: Database, job_id: int) -> Context:
 
 
 def earlier_in_hand(db: Database, job_id: int, destination: str) -> bool:
-    """Whether somebody is delivering an earlier report of the same study there at this moment."""
+    """Whether somebody is delivering an earlier report of the study there, or may send it again, at this moment."""
     with db.session() as session:
         own = session.get_one(Job, job_id)
         rows = (
@@ -214,7 +214,7 @@ def earlier_in_hand(db: Database, job_id: int, destination: str) -> bool:
             .where(
                 Job.study_id == own.study_id,
                 Job.revision < own.revision,
-                Outbox.stage == Stage.DELIVER,
+                Outbox.stage.in_(BY_DESTINATION),
                 Outbox.destination == destination,
                 Outbox.finished_at.is_(None),
                 Outbox.lease != "",

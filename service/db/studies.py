@@ -74,6 +74,8 @@ _BACK = (
     )
     .values(storage_key=bindparam("at"))
 )
+#: an image of a study that is done came again: its sender was told that it is kept, so its time begins anew
+_SEEN_AGAIN = update(Study).where(Study.id == bindparam("of"), ~Study.open).values(active_at=bindparam("now"))
 _OPEN = (
     update(Study)
     .where(Study.id == bindparam("of"))
@@ -87,9 +89,10 @@ _REFRESH = _OPEN.values({key: bindparam(f"new_{key}") for key in _OF_STUDY})
 def record_instances(db: Database, instances: Sequence[ReceivedInstance]) -> list[Recorded]:
     """Record instances whose bytes are stored; all of them in one transaction.
 
-    A new instance opens its study. The same bytes again change nothing. The same UID with other bytes is kept beside
-    the first and flagged, and changes nothing of the study, because the first one stays the one that is analyzed. Only
-    a study that would hold nothing else is opened by it, so that it is declined with that reason.
+    A new instance opens its study. The same bytes again change nothing but the time until retention may remove them,
+    and are there again if it had. The same UID with other bytes is kept beside the first and flagged, and changes
+    nothing of the study, because the first one stays the one that is analyzed. Only a study that would hold nothing
+    else is opened by it, so that it is declined with that reason.
 
     Returns:
         For each instance, in order, what became of it.
@@ -191,6 +194,7 @@ def _record(connection: Connection, received: ReceivedInstance, now: datetime) -
         connection.execute(
             _BACK, {"uid": received.sop_instance_uid, "digest": received.sha256, "at": received.storage_key}
         )
+        connection.execute(_SEEN_AGAIN, {"of": study_id, "now": now})
         return Recorded.SAME
     instance = {key: getattr(received, key) for key in _OF_INSTANCE}
     place = {"study_id": study_id, "received_at": now, "conflict": bool(known), "revision": None}

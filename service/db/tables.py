@@ -165,12 +165,17 @@ class Outbox(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
     stage: Mapped[Stage] = mapped_column(String(16))
     destination: Mapped[str] = mapped_column(String(64), default="")
+    #: those that only had to wait are not counted, except the looks of a commitment
     attempts: Mapped[int] = mapped_column(default=0)
+    #: attempts in a row that ended in trouble of our own: no memory, no time, an error that nobody foresaw
+    faults: Mapped[int] = mapped_column(default=0)
     #: attempts whose worker vanished (killed, out of memory, power); two make a dead letter
     lost: Mapped[int] = mapped_column(default=0)
     #: attempts that ended with the whole machine or process group; several make a dead letter, too
     orphaned: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
+    #: it is due but for its destination, which is silent (service/db/breaker.py)
+    put_off: Mapped[bool] = mapped_column(default=False)
     rung_at: Mapped[datetime | None]
     lease: Mapped[str] = mapped_column(String(255), default="")
     lease_until: Mapped[datetime | None]

@@ -13,7 +13,7 @@ from service import clock
 from service.db import sent
 from service.db.engine import Database
 from service.db.sent import Delivered
-from service.domain.errors import Permanent, Waiting
+from service.domain.errors import Permanent, Transient, Waiting
 from service.domain.job import WAITS
 from service.domain.sent import CommitmentReport, Committed, SentObject
 from service.export.dicom_peer import NotOffered
@@ -64,7 +64,7 @@ class Pursuit:
 
         Raises:
             Waiting: for the report.
-            Permanent: the PACS never reported, or lost an object again and again.
+            Permanent: the PACS never reported, lost an object again and again, or did not take it again for days.
             Transient, Permanent: as ``ask_commitment`` and ``send``.
         """
         if attempt == 1:
@@ -99,8 +99,16 @@ class Pursuit:
                 raise Permanent(message)
             if _next_sending(each) <= clock.now():
                 due.append(each.answer.sop_instance_uid)
-        if due:
+        if not due:
+            return
+        try:
             self._send(due)
+        except Transient as trouble:
+            asked = sent.asked_at(self._db, self._what)
+            if not asked or clock.now() < asked[-1] + _PATIENCE:
+                raise
+            message = f"no storage commitment: what the PACS lost was not sent again for days: {trouble}"
+            raise Permanent(message) from trouble
 
     def _is_time_to_ask(self) -> bool:
         asked = sent.asked_at(self._db, self._what)

@@ -120,7 +120,7 @@ class Inquiry:
             self._db,
             study,
             count,
-            again_seconds=sender.quiet_seconds,
+            quiet_seconds=sender.quiet_seconds,
             longest_seconds=self._longest_seconds,
             results_at=sender.results_at,
         )

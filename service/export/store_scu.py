@@ -1,6 +1,7 @@
 """C-STORE SCU (PS3.4 Annex B): DICOM results to a PACS over one association, and storage commitment afterwards."""
 
 import io
+import time
 from collections.abc import Callable, Sequence
 
 import pydicom
@@ -9,7 +10,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom.association import Association
 
-from service.domain.errors import Permanent, Unavailable
+from service.domain.errors import Permanent, Transient, Unavailable
 from service.domain.result import DICOM_RESULTS, Delivery, Result
 from service.domain.sent import CommitmentReport, ObjectAnswer
 from service.export import commitment_scu
@@ -18,6 +19,7 @@ from service.export.store_status import DUPLICATE, SUCCESS, is_warning, summary
 from service.settings import DestinationSettings
 
 _NO_SUCH_CLASS = 0x0122
+_SILENT = 0.9  # of the time that an answer may take; the limit of the connection began a moment earlier
 
 
 class StoreScu:
@@ -45,10 +47,10 @@ class StoreScu:
         if not objects:
             return "nothing to store"
         contexts = sorted({(str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID)) for _, ds in objects})
-        answers = []
+        answers: list[ObjectAnswer] = []
         with self.peer.associated(contexts) as assoc:
             for kind, ds in objects:
-                answers.append(self._store(assoc, kind, ds))
+                answers.append(self._store(assoc, kind, ds, heard=bool(answers)))
                 delivery.note(answers[-1])
         return summary(str(self.peer), answers)
 
@@ -72,13 +74,15 @@ class StoreScu:
         """See ``commitment_scu.ask``."""
         commitment_scu.ask(self.peer, transaction_uid, instances, heard)
 
-    def _store(self, assoc: Association, kind: str, ds: Dataset) -> ObjectAnswer:
+    def _store(self, assoc: Association, kind: str, ds: Dataset, *, heard: bool) -> ObjectAnswer:
+        """Raises Unavailable for silence, unless it was ``heard`` before; Transient for what may lie in the object."""
         syntax = ds.file_meta.TransferSyntaxUID
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in assoc.accepted_contexts}
         if (ds.SOPClassUID, syntax) not in accepted:
             return _answer(
                 kind, ds, _NO_SUCH_CLASS, f"does not accept {UID(ds.SOPClassUID).name} in {UID(syntax).name}"
             )
+        began = time.monotonic()
         try:
             answer = assoc.send_c_store(ds)
         except RuntimeError:  # the association ended between two objects
@@ -87,8 +91,12 @@ class StoreScu:
             message = f"the {kind} cannot be encoded in {UID(syntax).name}"
             raise Permanent(message) from error
         if "Status" not in answer:
-            message = f"{self.peer} cut the connection or did not answer C-STORE of {kind}"
-            raise Unavailable(message)
+            # pynetdicom says the same of a silent peer, of one that aborts and of one that answers nonsense
+            if time.monotonic() - began < _SILENT * (assoc.dimse_timeout or 0.0):
+                message = f"{self.peer} cut the connection at C-STORE of {kind}, or its answer is not valid"
+                raise Transient(message)
+            message = f"{self.peer} did not answer C-STORE of {kind} within {assoc.dimse_timeout:g} s"
+            raise Transient(message) if heard else Unavailable(message)
         return _answer(kind, ds, int(answer.Status), " ".join(str(answer.get("ErrorComment") or "").split()))
 
 

@@ -32,17 +32,19 @@ _CALLED = Rejection(1, 1, 7, "called AE title is not ours")
 def judge(
     request: A_ASSOCIATE, host: str, settings: ListenerSettings, sources: Sequence[SourceSettings]
 ) -> Rejection | None:
-    """Why this request from this address is rejected, None if it is welcome."""
+    """Why this request from this address is rejected, None if it is welcome.
+
+    The hosts of a source hold for its title also where any other title is accepted.
+    """
     if request.application_context_name != APPLICATION_CONTEXT:
         return _CONTEXT
     if settings.check_called_ae and str(request.called_ae_title).strip() != settings.ae_title:
         return _CALLED
-    if settings.accept_any_calling_ae:
-        return None
     calling_ae = str(request.calling_ae_title).strip()
-    if any(source.ae_title == calling_ae and _from(host, source.hosts) for source in sources):
+    named = [source for source in sources if source.ae_title == calling_ae]
+    if any(_from(host, source.hosts) for source in named):
         return None
-    return _CALLING
+    return None if settings.accept_any_calling_ae and not named else _CALLING
 
 
 def _from(host: str, allowed: Sequence[str]) -> bool:

@@ -128,7 +128,7 @@ class Commitments:
 
     def _missing(self, holding: Holding | None, sop_class_uid: str) -> int:
         """Failure Reason, 0 if the instance is kept."""
-        if holding is None:
+        if holding is None or not holding.storage_key:  # never here, or removed after storage.keep_days
             return _NO_SUCH_INSTANCE
         if holding.sop_class_uid != sop_class_uid:
             return _CLASS_CONFLICT

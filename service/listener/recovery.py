@@ -24,7 +24,7 @@ from service import clock
 from service.db.engine import Database
 from service.db.studies import record_instances
 from service.db.tables import Instance, Job, Study
-from service.domain.errors import DentgateError, NotMatching
+from service.domain.errors import DentgateError, NotMatching, OutOfResources
 from service.domain.job import State
 from service.domain.study import ReceivedInstance, Recorded
 from service.listener.header import check_uid, read_header
@@ -41,8 +41,8 @@ EVER = datetime(1970, 1, 1, tzinfo=UTC)
 RECENT = timedelta(hours=48)
 _ROWS, _TOGETHER, _PIECE = 500, 100, 1 << 20
 _GATHER = timedelta(minutes=10)  # images of a study that were written within it are recorded at once
-_LEFT_OVER = timedelta(hours=1)
 _PAUSE, _AGAIN, _TELL = 0.005, 60.0, 5.0  # seconds
+_ROUNDS = (60.0, 120.0, 240.0, 480.0, 0.0)  # while files cannot be read, with so many seconds after each
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +52,11 @@ class Found(StrEnum):
 
     TAKEN_UP = "taken up"
     KNOWN = "recorded meanwhile"
-    LEFT_OVER = "left over by retention, removed if older than an hour"
+    BACK = "removed by retention before, recorded again"
+    GONE = "removed meanwhile"
     DOUBLE = "the same bytes as a recorded image in another encoding, left alone"
-    DAMAGED = "damaged or not readable, left alone"
+    UNREADABLE = "not readable now, to be tried again"
+    DAMAGED = "damaged, left alone"
     REFUSED = "refused by the record, left alone"
 
 
@@ -63,8 +65,11 @@ Tally = Counter[Found]
 
 @dataclass(frozen=True, slots=True)
 class _Image:
+    """A file that is to be recorded; ``back``: its row is there, and says that it was removed."""
+
     written_at: datetime
     received: ReceivedInstance
+    back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,9 @@ class Recovery:
     def named(self, since: datetime, until: datetime) -> Iterator[str]:
         """A line for each file without a row that was written in a time. Raises OSError."""
         for file in self.unrecorded(since, until):
-            found = self._examine(file.key)
-            if found is not Found.KNOWN:
-                what = "`dentgate reconcile --take-up` takes it up" if isinstance(found, ReceivedInstance) else found
+            found = self._examine(file)
+            if found not in {Found.KNOWN, Found.GONE}:
+                what = "`dentgate reconcile --take-up` takes it up" if isinstance(found, _Image) else found
                 yield f"UNRECORDED        {file.key}, written {file.written_at:%H:%M:%S}: {what}"
 
     def missing(self) -> Iterator[str]:
@@ -146,13 +151,16 @@ class Recovery:
         for file in sorted(self.unrecorded(since, clock.now()), key=lambda file: file.written_at):
             while gathered and next(iter(gathered.values()))[-1].written_at < file.written_at - _GATHER:
                 tally += self._record(gathered.pop(next(iter(gathered))), done)
-            found = self._examine(file.key)
-            if isinstance(found, ReceivedInstance):
-                images = gathered.pop(found.study_instance_uid, [])
-                gathered[found.study_instance_uid] = [*images, _Image(file.written_at, found)]
+            found = self._examine(file)
+            if isinstance(found, _Image) and found.back:
+                found = self._renewed(found)
+            if isinstance(found, _Image):
+                images = gathered.pop(found.received.study_instance_uid, [])
+                gathered[found.received.study_instance_uid] = [*images, found]
             else:
                 tally[found] += 1
-                self._leave(file.key, found)
+                if found not in {Found.KNOWN, Found.GONE}:
+                    _log.warning("%s has no row: %s", file.key, found)
             yield tally
         for images in gathered.values():
             tally += self._record(images, done)
@@ -173,34 +181,54 @@ class Recovery:
     def _recover(self, stop: threading.Event) -> None:
         for line in self.missing():
             _log.error("recovery: %s", line)
+        since = clock.now() - RECENT
         tally = Tally()
-        for tally in self.take_up(clock.now() - RECENT):  # noqa: B007 - the last one is told
-            if stop.wait(_PAUSE):  # reception goes first
+        for pause in _ROUNDS:
+            for tally in self.take_up(since):  # noqa: B007 - the last one is told
+                if stop.wait(_PAUSE):  # reception goes first
+                    return
+            _log.info("recovery: %s", said(tally))
+            if not tally[Found.UNREADABLE] or stop.wait(pause):
                 return
-        _log.info("recovery: %s", said(tally))
+        line = "recovery: %d files cannot be read; mend the storage, then run `dentgate reconcile --take-up`"
+        _log.error(line, tally[Found.UNREADABLE])
 
-    def _examine(self, key: str) -> ReceivedInstance | Found:
+    def _examine(self, file: Listed) -> _Image | Found:
         """The image in a file, if it is to be taken up; else why not."""
+        key = file.key
         try:
-            with self.storage.open(key) as file:
-                received = _read(file, key, self.max_object_bytes)
+            with self.storage.open(key) as content:
+                received = _read(content, key, self.max_object_bytes)
         except FileNotFoundError:
-            return Found.LEFT_OVER  # retention was at it
+            return Found.GONE  # retention was at it
         except (OSError, DentgateError) as error:
             _log.warning("%s has no row and cannot be taken up: %s", key, type(error).__name__)
-            return Found.DAMAGED
+            return Found.UNREADABLE if isinstance(error, OSError) else Found.DAMAGED
         same = (Instance.sop_instance_uid == received.sop_instance_uid, Instance.sha256 == received.sha256)
         with self.db.session() as session:
             there = session.scalars(select(Instance.storage_key).where(*same)).one_or_none()
-        if there is None:
-            return received
-        return Found.LEFT_OVER if not there else Found.KNOWN if there == key else Found.DOUBLE
+        if not there:  # no row, or one that says that it was removed: it came again, or retention died halfway
+            return _Image(file.written_at, received, back=there is not None)
+        return Found.KNOWN if there == key else Found.DOUBLE
 
-    def _leave(self, key: str, found: Found) -> None:
-        if found is Found.LEFT_OVER:  # its row was noted as removed, and the process died before the file was
-            self.storage.remove(key, clock.now() - _LEFT_OVER)
-        elif found is not Found.KNOWN:
-            _log.warning("%s has no row: %s", key, found)
+    def _renewed(self, image: _Image) -> _Image | Found:
+        """Write it again before it is recorded, as if it had been sent: retention may be about to remove the file."""
+        key = image.received.storage_key
+        try:
+            with self.storage.open(key) as content:
+                incoming = self.storage.create()
+                try:
+                    while piece := content.read(_PIECE):
+                        incoming.write(piece)
+                    incoming.commit(key)
+                finally:
+                    incoming.discard()
+        except FileNotFoundError:
+            return Found.GONE
+        except (OSError, OutOfResources) as error:
+            _log.warning("%s cannot be kept now: %s", key, type(error).__name__)
+            return Found.UNREADABLE
+        return image
 
     def _record(self, images: Sequence[_Image], done: set[str]) -> Tally:
         """Record images of one study; its revisions are counted on as if they had come when they were written."""
@@ -212,23 +240,26 @@ class Recovery:
         done.add(uid)
         tally = Tally()
         for at in range(0, len(images), _TOGETHER):
-            tally += self._write([image.received for image in images[at : at + _TOGETHER]])
+            tally += self._write(images[at : at + _TOGETHER])
         if more and tally[Found.TAKEN_UP]:
             with self.db.begin() as session:
                 session.execute(update(Study).where(*study).values(revision=Study.revision + more))
         return tally
 
-    def _write(self, group: Sequence[ReceivedInstance]) -> Tally:
+    def _write(self, group: Sequence[_Image]) -> Tally:
         try:
-            answers = record_instances(self.db, group)
+            answers = record_instances(self.db, [image.received for image in group])
         except OperationalError:
             raise
         except SQLAlchemyError as error:  # one that the database refuses must not take its neighbours along
             if len(group) > 1:
                 return sum((self._write([each]) for each in group), Tally())
-            _log.warning("%s has no row and gets none: %s", group[0].storage_key, type(error).__name__)
+            _log.warning("%s has no row and gets none: %s", group[0].received.storage_key, type(error).__name__)
             return Tally({Found.REFUSED: 1})
-        return Tally(Found.KNOWN if answer is Recorded.SAME else Found.TAKEN_UP for answer in answers)
+        same = (Found.BACK if image.back else Found.KNOWN for image in group)
+        return Tally(
+            known if answer is Recorded.SAME else Found.TAKEN_UP for known, answer in zip(same, answers, strict=True)
+        )
 
 
 def told(tallies: Iterable[Tally]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from service.db.engine import Database
 from service.db.tables import Instance, Study
@@ -17,7 +17,7 @@ _ROWS = 500
 
 
 def verify(db: Database, storage: Storage, since: datetime, until: datetime) -> Iterator[str]:
-    """Read every instance received in a time again.
+    """Read every instance received in a time again, but for those that retention removed.
 
     Yields:
         For each file that vanished, cannot be read or was altered a line that names study, instance and file.
@@ -25,7 +25,7 @@ def verify(db: Database, storage: Storage, since: datetime, until: datetime) -> 
     query = (
         select(Instance.id, Instance.storage_key, Instance.sha256, Instance.sop_instance_uid, Study.study_instance_uid)
         .join(Study, Study.id == Instance.study_id)
-        .where(Instance.received_at >= since, Instance.received_at < until)
+        .where(Instance.received_at >= since, Instance.received_at < until, Instance.storage_key != "")
         .order_by(Instance.id)
         .limit(_ROWS)
     )
@@ -40,6 +40,13 @@ def verify(db: Database, storage: Storage, since: datetime, until: datetime) -> 
                 instance = f"study {row.study_instance_uid}: instance {row.sop_instance_uid}"
                 yield f"DAMAGED           {instance} {problem}: {row.storage_key}"
         last = rows[-1].id
+
+
+def removed(db: Database, since: datetime, until: datetime) -> int:
+    """How many instances received in a time retention has removed (storage.keep_days)."""
+    theirs = (Instance.received_at >= since, Instance.received_at < until, Instance.storage_key == "")
+    with db.session() as session:
+        return session.scalars(select(func.count(Instance.id)).where(*theirs)).one()
 
 
 def _problem(storage: Storage, key: str, sha256: str) -> str:

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from service.signing import KeySet
 from service.web import accounts, api, failures, health, pages, review, uploads, well_known
 from service.web.analyses import AnalysisShelf
-from service.web.guard import BodyLimit, CrowdLimit, HostCheck, OriginCheck, SecurityHeaders
+from service.web.guard import BodyLimit, CrowdLimit, HostCheck, OriginCheck, SecurityHeaders, UserCheck
 from service.web.services import Intake, ReadinessItem, WebServices
 
 __all__ = ["Intake", "ReadinessItem", "WebServices", "create_app"]
@@ -38,6 +38,7 @@ def create_app(services: WebServices, intake: Intake) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
+    web = services.settings.web
     app.state.services = services
     app.state.intake = intake
     app.state.wrapping = threading.Lock()
@@ -50,9 +51,10 @@ def create_app(services: WebServices, intake: Intake) -> FastAPI:
     failures.install(app)
     # The last one added is the first to see a request.
     app.add_middleware(CrowdLimit, most=_MOST_UPLOADS)
-    app.add_middleware(BodyLimit, limit=services.settings.web.max_upload_mb * _MEGABYTE + _FORM_ALLOWANCE)
-    app.add_middleware(OriginCheck)
-    app.add_middleware(HostCheck, host=services.settings.web.host)
+    app.add_middleware(BodyLimit, limit=web.max_upload_mb * _MEGABYTE + _FORM_ALLOWANCE)
+    app.add_middleware(UserCheck, header=web.user_header)
+    app.add_middleware(OriginCheck, public=web.public_hosts)
+    app.add_middleware(HostCheck, host=web.host, public=web.public_hosts)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(failures.LastResort)
     return app

@@ -1,12 +1,14 @@
 """What every request passes first: size, origin and host checks, and the headers every answer carries.
 
-There are no accounts yet, so the browser is the door to guard: another site must neither post to us (Origin) nor read
-from us through a name that it points at this address (Host, "DNS rebinding").
+There are no accounts, so the browser is the door to guard: another site must neither post to us (Origin) nor read
+from us through a name that it points at this address (Host, "DNS rebinding"). Who is at work may be told by a reverse
+proxy (``web.user_header``).
 """
 
 import asyncio
 import ipaddress
 import platform
+from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -62,16 +64,18 @@ class SecurityHeaders:
 class HostCheck:
     """Refuses a Host header that is neither an address nor a name of this installation."""
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        """Wrap an application that listens on ``host``."""
+    def __init__(self, app: ASGIApp, host: str, public: Collection[str] = ()) -> None:
+        """Wrap an application that listens on ``host``; a proxy hands on what comes for the ``public`` ones."""
         self.app = app
-        self._names = {"localhost", host.lower(), platform.node().lower()}
+        self._names = {"localhost", host.lower(), platform.node().lower()} | {each.partition(":")[0] for each in public}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
         guarded = scope["type"] == "http" and scope["path"] not in _PUBLIC
         if guarded and not self._known(Headers(scope=scope).get("host", "")):
-            message = "this host name is not served here; use the address of the machine or the name in web.host"
+            message = (
+                "this host name is not served here; use the address of the machine, or name it in web.public_hosts"
+            )
             await answer_failure(scope, receive, send, 400, message)
             return
         await self.app(scope, receive, send)
@@ -87,16 +91,45 @@ class HostCheck:
 class OriginCheck:
     """Refuses a request that changes something and comes from a page of another site."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
+    def __init__(self, app: ASGIApp, public: Collection[str] = ()) -> None:
+        """Wrap an application whose pages browsers also reach as ``public``, whatever Host their proxy sends."""
         self.app = app
+        self._public = frozenset(public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
-        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and not _same_origin(Headers(scope=scope)):
+        if _writes(scope) and not _same_origin(Headers(scope=scope), self._public):
             await answer_failure(scope, receive, send, 403, "this request comes from another site")
             return
         await self.app(scope, receive, send)
+
+
+class UserCheck:
+    """Refuses a request that changes something and in which the proxy named no user."""
+
+    def __init__(self, app: ASGIApp, header: str) -> None:
+        """``header``: that the proxy sets; empty: everybody may."""
+        self.app = app
+        self.header = header
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if self.header and _writes(scope) and not user_of(Headers(scope=scope), self.header):
+            message = f"nobody is logged in: the proxy before this server must name the user in {self.header}"
+            await answer_failure(scope, receive, send, 403, message)
+            return
+        await self.app(scope, receive, send)
+
+
+def user_of(headers: Headers, header: str) -> str:
+    """The user whom the proxy names; empty if it names none, or if two are named: one may be the caller's own."""
+    named = headers.getlist(header)
+    if len(named) != 1:
+        return ""
+    try:
+        return named[0].encode("latin-1").decode("utf-8").strip()  # bytes of a header are read as Latin-1
+    except UnicodeDecodeError:
+        return named[0].strip()
 
 
 class BodyLimit:
@@ -195,14 +228,18 @@ class CrowdLimit:
             self._taken -= 1
 
 
-def _same_origin(headers: Headers) -> bool:
+def _writes(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] not in _SAFE_METHODS
+
+
+def _same_origin(headers: Headers, public: Collection[str]) -> bool:
     """Programs send neither header; a browser always says where a cross-site request comes from."""
     site = headers.get("sec-fetch-site")
     if site is not None and site not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
     try:
-        return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        return origin is None or urlsplit(origin).netloc.lower() in {headers.get("host", "").lower(), *public}
     except ValueError:  # "http://["
         return False
 

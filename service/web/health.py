@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from service import clock
 from service.db import overview
 from service.db.backlog import waiting_studies
+from service.db.queueing import longest_waits
 from service.db.reconciliation import reconcile
 from service.db.status import Condition
 from service.web.accounts import read_sources
@@ -38,7 +39,7 @@ def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", summary="Figures in Prometheus' text format")
 def metrics(request: Request) -> PlainTextResponse:
-    """Jobs by state, open studies, outbox rows, undelivered rows by destination, the day's account, silence, room."""
+    """Jobs by state, open studies, outbox rows, waits, undelivered rows by destination, account, silence, room."""
     services = services_of(request)
     with services.db.session() as session:
         now = clock.now()
@@ -46,6 +47,7 @@ def metrics(request: Request) -> PlainTextResponse:
         account = reconcile(session, now - timedelta(days=1), now)
         sources = read_sources(session, services.settings.source, now)
         waiting = waiting_studies(session)
+        waits = longest_waits(session, now)
     lines = _metric(
         "dentgate_jobs", "Jobs by what is durably done.", {f'state="{k}"': v for k, v in counts.jobs.items()}
     )
@@ -55,6 +57,11 @@ def metrics(request: Request) -> PlainTextResponse:
         "dentgate_outbox_rows",
         "Unfinished work; what is retrying counts as due, too.",
         {f'condition="{k}"': v for k, v in rows.items()},
+    )
+    lines += _metric(
+        "dentgate_longest_wait_seconds",
+        "Of the first in line: since its last image for the relay to close it, since it was due for a worker.",
+        {f'step="{name}"': int(seconds) for name, seconds in waits.items()},
     )
     names = [destination.name for destination in services.settings.destination]
     undelivered = {(name, condition): 0 for name in names for condition in _UNDELIVERED} | counts.deliveries

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
@@ -27,6 +27,7 @@ from service.domain.review_rules import check_entry
 from service.domain.uid import is_uid
 from service.domain.words import kind_word
 from service.storage import get
+from service.web.guard import user_of
 from service.web.reading import NO_STUDY
 from service.web.services import services_of, shelf_of
 
@@ -206,7 +207,7 @@ def post_review(
     if not version:
         raise HTTPException(428, "name the version of the review that you saw: as `version` or If-Match")
     desk = _desk(request, study_instance_uid)
-    asked = _asked(_authenticated(body), body, version, desk)
+    asked = _asked(_authenticated(request, body), body, version, desk)
     try:
         new = _record(request, study_instance_uid, asked, desk)
     except Outdated as trouble:
@@ -219,9 +220,20 @@ def post_review(
     return _state(study_instance_uid, after)
 
 
-def _authenticated(body: ReviewBody) -> Reviewer:
-    """Who is asking: the one place that decides it. There are no accounts, so it is who the caller says."""
-    return Reviewer(body.reviewer.name, body.reviewer.identifier, body.reviewer.organization)
+def _authenticated(request: Request, body: ReviewBody) -> Reviewer:
+    """Who is asking: the one place that decides it. Without a proxy that names users, it is who the caller says.
+
+    Raises:
+        HTTPException: 403, the name that the proxy gives cannot stand in a report.
+    """
+    header = services_of(request).settings.web.user_header
+    if not header:
+        return Reviewer(body.reviewer.name, body.reviewer.identifier, body.reviewer.organization)
+    try:
+        named = ReviewerBody(name=user_of(request.headers, header))
+    except ValidationError:
+        raise HTTPException(403, f"the user that the proxy names in {header} is no name for a report") from None
+    return Reviewer(named.name, "", body.reviewer.organization)  # an identifier would be the caller's word
 
 
 def _asked(reviewer: Reviewer, body: ReviewBody, version: str, desk: _Desk) -> reviews.Request:

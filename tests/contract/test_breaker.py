@@ -1,20 +1,23 @@
 """The circuit breaker of a destination, on SQLite and PostgreSQL: while it is silent, one delivery asks for all."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from service import clock
 from service.db import breaker, jobs, outbox
 from service.db.engine import Database
 from service.db.jobs import StageEnd
 from service.db.studies import close_quiet_studies, record_instances
-from service.db.tables import Outbox
+from service.db.tables import DestinationState, Outbox
 from service.domain.job import Stage
 from service.domain.study import ReceivedInstance
 
 LEASE = 30.0
+Wait = tuple[datetime, str] | None
 
 
 def reported(db: Database, number: int) -> None:
@@ -122,3 +125,59 @@ def test_it_is_asked_ever_more_seldom(three: Database, monkeypatch: pytest.Monke
     outbox.retry_all(three)
     later(monkeypatch, 0.01)
     assert len(claimed(three, "pacs")) == 1
+
+
+def test_what_failed_least_asks_first(three: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the oldest again and again: a study that cannot be delivered must not ask for those that can."""
+    claimed(three, "pacs")
+    later(monkeypatch, 100)
+    rung = [due.outbox_id for due in outbox.ring_due(three, Stage.DELIVER)]
+    first, *others = [row.id for row in rows(three, "pacs")]
+    assert [each for each in rung if each in {first, *others}] == [*others, first]
+
+
+def test_an_answer_frees_what_had_failed_before(three: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that was due again after a failure of its own does not sleep until the time of the silent peer."""
+    later(monkeypatch, 5)
+    breaker.answered(three, "pacs")
+    taken = outbox.claim(three, rows(three, "pacs")[1].id, LEASE)
+    assert taken is not None
+    outbox.postpone(three, taken, "out of resources", 1.0)
+    later(monkeypatch, 2)
+    breaker.silent(three, "pacs", "maintenance", retry_after=3000)
+    claimed(three, "pacs")
+    breaker.silent(three, "pacs", "no answer")  # of one that was under way: another time than the rows have
+    later(monkeypatch, 5)
+    breaker.answered(three, "pacs")
+    later(monkeypatch, 0.01)
+    assert len(claimed(three, "pacs")) == 3
+    assert rows(three, "pacs")[1].message == "out of resources"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_who_is_buried_instead_does_not_ask(three: Database, monkeypatch: pytest.MonkeyPatch, gone: bool) -> None:  # noqa: FBT001 - a parameter
+    """A row that has made workers vanish, or that another worker has taken, leaves the place to the next one."""
+    later(monkeypatch, 5)
+    first, second, _ = rows(three, "pacs")
+    with three.begin() as session:
+        session.execute(update(Outbox).where(Outbox.id == first.id).values(lost=outbox.LOST_LIMIT))
+    if gone:
+        monkeypatch.setattr(breaker, "admit", _taken_meanwhile(first.id, breaker.admit))
+    assert outbox.claim(three, first.id, LEASE) is None
+    with three.session() as session:
+        assert (session.get_one(Outbox, first.id).dead_at is None) == gone
+        assert session.get_one(DestinationState, "pacs").asked_until is None
+    monkeypatch.undo()
+    later(monkeypatch, 6)
+    assert outbox.claim(three, second.id, LEASE) is not None
+
+
+def _taken_meanwhile(outbox_id: int, admit: Callable[..., Wait]) -> Callable[[Session, str, float], Wait]:
+    """Admits, and another worker finishes the row at that moment."""
+
+    def admitted(session: Session, destination: str, lease_seconds: float) -> Wait:
+        answer = admit(session, destination, lease_seconds)
+        session.execute(update(Outbox).where(Outbox.id == outbox_id).values(held=True))
+        return answer
+
+    return admitted

@@ -32,10 +32,10 @@ def silent(db: Database, quiet_seconds: float = 0.0) -> list[SilentStudy]:
     return silent_studies(db, {"PANO1": quiet_seconds})
 
 
-def told(db: Database, expected: int, results_at: tuple[str, ...] = ()) -> bool:
+def told(db: Database, expected: int, results_at: tuple[str, ...] = (), quiet_seconds: float = 0.0) -> bool:
     """The sender says how many images of the only silent study it has."""
     (study,) = silent(db)
-    return settle(db, study, expected, again_seconds=5.0, longest_seconds=3600.0, results_at=results_at)
+    return settle(db, study, expected, quiet_seconds=quiet_seconds, longest_seconds=3600.0, results_at=results_at)
 
 
 def study_of(db: Database) -> Study:
@@ -47,7 +47,7 @@ def study_of(db: Database) -> Study:
 def test_a_study_waits_for_what_its_sender_has(db: Database) -> None:
     """Open, with the words that say why, until as many are here; then one revision of all, and the words are gone."""
     record_instances(db, [IMAGE, SECOND])
-    assert not told(db, 3)
+    assert not told(db, 3, quiet_seconds=5.0)
     study = study_of(db)
     assert study.open
     assert study.opened_at is not None
@@ -62,6 +62,20 @@ def test_a_study_waits_for_what_its_sender_has(db: Database) -> None:
     assert (study.open, study.revision, study.asked_at, study.waits) == (False, 1, None, None)
     with db.session() as session:
         assert session.scalars(select(Instance.revision)).all() == [1, 1, 1]
+
+
+def test_a_study_that_came_to_life_while_its_sender_was_asked_stays_open(db: Database) -> None:
+    """The answer is older than what arrived meanwhile; the images to come belong to the same revision."""
+    record_instances(db, [IMAGE, SECOND])
+    with db.begin() as session:
+        session.execute(update(Study).values(active_at=clock.now() - timedelta(minutes=5)))
+    (study,) = silent(db, 60.0)
+    record_instances(db, [THIRD])
+    assert not settle(db, study, 2, quiet_seconds=60.0, longest_seconds=3600.0)
+    assert study_of(db).open
+    with db.begin() as session:
+        session.execute(update(Study).values(active_at=clock.now() - timedelta(minutes=5)))
+    assert settle(db, study, 3, quiet_seconds=60.0, longest_seconds=3600.0)
 
 
 def test_a_sender_that_has_fewer_keeps_nothing_open(db: Database) -> None:
@@ -129,7 +143,7 @@ def test_nobody_waits_for_images_for_ever(db: Database) -> None:
 def test_an_infinite_wait_has_words(db: Database) -> None:
     """Where there is no longest wait, none is named."""
     record_instances(db, [IMAGE])
-    assert not settle(db, silent(db)[0], 2, again_seconds=0.5, longest_seconds=math.inf)
+    assert not settle(db, silent(db)[0], 2, quiet_seconds=0.5, longest_seconds=math.inf)
     assert study_of(db).waits == "1 of 2 images that PANO1 has are here; asked again every 0.5 s"
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from sqlalchemy import select, text, update
@@ -163,19 +164,75 @@ def test_a_damaged_file_is_named_and_left(
     assert all(line.startswith("UNRECORDED") and Found.DAMAGED in line for line in lines)
 
 
-def test_what_retention_left_over_is_not_brought_back(db: Database, storage: FolderStorage) -> None:
-    """A file whose row says that it was removed goes when it is an hour old; its study is not opened."""
+def test_what_is_there_although_it_was_removed_is_recorded_again(db: Database, storage: FolderStorage) -> None:
+    """It came again before the database went back to a backup, or retention died halfway: no file is ever deleted here.
+
+    It is written anew before, because retention may be about to remove it; its study is not opened.
+    """
     key = received(db, storage, 1)
     close_quiet_studies(db, 0.0)
+    old = clock.now() - timedelta(hours=40)
+    age(storage, key, old)
     with db.begin() as session:
         session.execute(update(Instance).values(storage_key=""))
-    assert take_up(recovery(db, storage)) == {Found.LEFT_OVER: 1}
-    assert storage.exists(key)
-    age(storage, key, clock.now() - timedelta(hours=2))
-    assert take_up(recovery(db, storage)) == {Found.LEFT_OVER: 1}
-    assert not storage.exists(key)
-    assert rows(db) == [("", "PANO1")]
+        session.execute(update(Study).values(active_at=old))
+    content = (storage.root / key).read_bytes()
+    assert len(list(recovery(db, storage).named(EVER, clock.now()))) == 1
+    assert take_up(recovery(db, storage)) == {Found.BACK: 1}
+    assert rows(db) == [(key, "PANO1")]
+    storage.remove(key, old + timedelta(hours=1))
+    assert (storage.root / key).read_bytes() == content
+    with db.session() as session:
+        assert session.scalars(select(Study.active_at)).one() > old, "it is kept as long as a new one"
     assert not close_quiet_studies(db, 0.0)
+    assert not take_up(recovery(db, storage))
+
+
+class Unsteady(FolderStorage):
+    """A storage that cannot read one file for some times."""
+
+    key, times = "", 0
+
+    def open(self, key: str) -> BinaryIO:
+        """As its parent, or not now."""
+        if key == self.key and self.times:
+            self.times -= 1
+            raise OSError("EIO")
+        return super().open(key)
+
+
+@pytest.mark.parametrize("times", [2, 9])
+def test_a_file_that_cannot_be_read_now_is_tried_again(
+    db: Database, storage: FolderStorage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """It is no damage: the others are taken up at once, and it a few times later; what is left then is told."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("service.listener.recovery._ROUNDS", (0.01, 0.02, 0.0))
+    keys = [orphan(storage, seed) for seed in (1, 2, 3)]
+    unsteady = Unsteady(storage.root, 0)
+    unsteady.key, unsteady.times = keys[1], times
+    recovery(db, unsteady)._recover(threading.Event())  # noqa: SLF001 - the thread of start() does nothing else
+    assert "3 files without a row: 1 not readable now, to be tried again, 2 taken up" in caplog.text
+    assert (len(rows(db)), "1 files cannot be read" in caplog.text) == ((3, False) if times == 2 else (2, True))
+    assert "damaged" not in caplog.text
+
+
+def test_one_that_cannot_be_kept_takes_nobody_along(
+    db: Database, storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage that fails while a file is written anew costs that file its turn, not those that were gathered."""
+    back, new = received(db, storage, 1), orphan(storage, 2)
+    with db.begin() as session:
+        session.execute(update(Instance).values(storage_key=""))
+    whole = Recovery(db, storage, 1 << 26, NOW, timedelta(seconds=1))
+
+    def full(*_: object, **__: object) -> None:
+        raise OutOfResources("no room")
+
+    monkeypatch.setattr(storage, "create", full)
+    assert take_up(whole) == {Found.TAKEN_UP: 1, Found.UNREADABLE: 1}
+    assert sorted(key for key, _ in rows(db)) == ["", new]
+    assert storage.exists(back)
 
 
 def test_the_same_bytes_in_another_encoding_are_named(db: Database, storage: FolderStorage) -> None:

@@ -12,7 +12,7 @@ from service.db import jobs, outbox
 from service.db.clock_jumps import heed_clock
 from service.db.engine import Database
 from service.db.jobs import StageEnd
-from service.db.retention import expire, expired
+from service.db.retention import expire, expired, forget
 from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Instance, Job, Outbox, Study
 from service.domain.job import NEXT, Stage, State
@@ -169,3 +169,81 @@ def test_a_study_that_came_to_life_again_keeps_its_images(db: Database, tmp_path
     assert expire(db, storage, -HOUR) == 0
     storage.remove(IMAGE.storage_key, clock.now() - HOUR)
     assert (tmp_path / IMAGE.storage_key).exists()
+
+
+def days_later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """So many days pass; the files are as old as they are."""
+    moment = clock.now() + timedelta(days=days)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+
+
+def test_what_came_again_is_kept_as_long_as_what_is_new(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed after its days and sent again, an image has all its days before it; the next chore leaves it alone."""
+    storage, week = open_storage(tmp_path.as_uri(), reserve_mb=0), timedelta(days=7)
+    put(storage, IMAGE.storage_key, b"image")
+    closed_job(db)
+    deliver(db)
+    days_later(monkeypatch, 8)
+    assert expire(db, storage, week) == 1
+    assert record_instances(db, [IMAGE]) == [Recorded.SAME]
+    assert expire(db, storage, week) == 0
+    days_later(monkeypatch, 6)
+    assert expired(db, clock.now() - week) == []
+    days_later(monkeypatch, 2)
+    assert len(expired(db, clock.now() - week)) == 1
+
+
+def test_what_comes_again_while_it_is_removed_is_kept(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender was told that it is kept: between looking and noting that it goes, the study has come to life."""
+    closed_job(db)
+    deliver(db)
+    days_later(monkeypatch, 8)
+    (study,) = expired(db, clock.now() - timedelta(days=7))
+    assert record_instances(db, [IMAGE]) == [Recorded.SAME]
+    assert not forget(db, study)
+    with db.session() as session:
+        assert session.scalars(select(Instance.storage_key)).all() == [IMAGE.storage_key]
+
+
+def claimed_anew(db: Database, row: int) -> outbox.Claim:
+    """The row, when its time has come."""
+    with db.begin() as session:
+        session.execute(update(Outbox).values(not_before=clock.now()))
+    taken = outbox.claim(db, row, LEASE)
+    assert taken is not None
+    return taken
+
+
+def test_waiting_is_not_failing(db: Database) -> None:
+    """An attempt that only waited is not counted; those of a commitment are, because its pauses grow with them."""
+    row = closed_job(db)
+    for _ in range(3):
+        taken = claimed_anew(db, row)
+        assert taken.attempt == 1
+        outbox.wait(db, taken, "waits for another", 2.0)
+    with db.begin() as session:
+        session.execute(update(Outbox).values(stage=Stage.COMMIT))
+    for look in (1, 2, 3):
+        taken = claimed_anew(db, row)
+        assert taken.attempt == look
+        outbox.wait(db, taken, "waits for a report", 2.0)
+
+
+def test_trouble_of_our_own_is_counted_in_a_row(db: Database) -> None:
+    """A failure that passes, or a wait, in between begins the count anew, and so does a person."""
+    row = closed_job(db)
+    for end in (outbox.postpone, outbox.wait, None):
+        for faults in (0, 1):
+            taken = claimed_anew(db, row)
+            assert taken.faults == faults
+            outbox.fault(db, taken, "no memory", 0.0)
+        taken = claimed_anew(db, row)
+        assert taken.faults == 2
+        if end is not None:
+            end(db, taken, "peer is down", 0.0)
+        else:
+            outbox.bury(db, taken, "no memory")
+            assert outbox.retry_all(db) == 1
+    assert claimed_anew(db, row).faults == 0

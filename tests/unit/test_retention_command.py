@@ -53,3 +53,7 @@ def test_retention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "retention", "--days", "-1", "--remove") == 0
     assert "1 studies" in capsys.readouterr().out
     assert not (tmp_path / "data" / KEY).exists()
+    assert run(tmp_path, "reconcile", "--files") == 0, "what retention removed is no damage"
+    printed = capsys.readouterr().out
+    assert "removed           1 images after storage.keep_days" in printed
+    assert "DAMAGED" not in printed

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from service import clock
 from service.bootstrap import data_folder
+from service.db import outbox
 from service.domain.errors import ConfigurationError
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 FILE = """
 [listener]
@@ -149,3 +151,45 @@ def test_the_folder_for_lock_and_socket(tmp_path: Path) -> None:
     elsewhere = load_settings(written(tmp_path, '[storage]\nurl = "s3://bucket/a"\n'), environment={})
     assert data_folder(elsewhere, None) == data_folder(elsewhere, None)
     assert data_folder(elsewhere, None).is_relative_to(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize(
+    ("storage", "results"),
+    [
+        ("file:///var/lib/dentgate", "file:///var/lib/dentgate/results"),
+        ("file:///var/lib/dentgate", "file:///var/lib/dentgate/"),
+        ("file:///srv/results/dentgate", "file:///srv/results"),
+        ("file:///var/lib/dentgate", "file:///var/lib/other/../dent%67ate/export"),
+    ],
+)
+def test_results_lie_apart_from_what_dentgate_keeps(tmp_path: Path, storage: str, results: str) -> None:
+    """Whoever empties the folder of the results must not delete the images, nor the other way round."""
+
+    def text(url: str) -> str:
+        return f'[storage]\nurl = "{storage}"\n[[destination]]\nname = "files"\nurl = "{url}"\n'
+
+    with pytest.raises(ConfigurationError, match=r"destination 'files' writes to .*storage\.url.*apart"):
+        load_settings(written(tmp_path, text(results)), environment={})
+    assert load_settings(written(tmp_path, text("file:///srv/dentgate-results")), environment={}).destination
+    with pytest.raises(ConfigurationError, match="apart"):
+        load_settings(written(tmp_path, text((tmp_path / "data/out").as_uri())), tmp_path / "data", environment={})
+
+
+def test_deliveries_last_for_a_long_weekend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble that an administrator mends on Monday leaves no dead letter, however the dice of the back-off fall."""
+    monkeypatch.setattr(clock, "jitter", lambda: 0.0)
+    attempts = Settings().analysis.max_attempts
+    assert sum(outbox.backoff_seconds(attempt) for attempt in range(1, attempts)) >= 72 * 3600
+
+
+def test_names_behind_a_proxy(tmp_path: Path) -> None:
+    """Public names come from file or environment, in small letters; a URL is told what to write instead."""
+    path = written(tmp_path, '[web]\npublic_hosts = ["Dentgate.Example.org:8443"]\n')
+    assert load_settings(path, environment={}).web.public_hosts == ("dentgate.example.org:8443",)
+    environment = {"DENTGATE_WEB__PUBLIC_HOSTS": "a.example.org, b.example.org"}
+    assert load_settings(path, environment=environment).web.public_hosts == ("a.example.org", "b.example.org")
+    for wrong in ("https://a.example.org", "a.example.org/pages", "*"):
+        with pytest.raises(ConfigurationError, match=r"web\.public_hosts: .*no name of a host"):
+            load_settings(path, environment={"DENTGATE_WEB__PUBLIC_HOSTS": wrong})
+    with pytest.raises(ConfigurationError, match=r"web\.user_header"):
+        load_settings(path, environment={"DENTGATE_WEB__USER_HEADER": "X_Remote User"})

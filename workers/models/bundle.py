@@ -72,7 +72,8 @@ def load_bundle(path: Path) -> Bundle:
         version=metadata["version"],
         weights_sha256=metadata["weights_sha256"],
         manufacturer=metadata["manufacturer"],
-        research=metadata.get("research") is not False,  # only a bundle that says so is more than research
+        # only one that ships may say of itself that it is more; of a dropped-in one the site decides, by name
+        research=metadata.get("research") is not False or path.resolve().parent != BUNDLES,
     )
     return Bundle(algorithm, metadata, settings, network.eval())
 

@@ -5,6 +5,7 @@ Implants, root stumps and deeply impacted teeth are often no tooth to that model
 places, which are judged alike; they get the number of the free slot where they lie, flagged as uncertain, or none.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy.special import expit, logit
 
+from service.domain.errors import ConfigurationError
 from service.domain.finding import Algorithm
 from workers.inference import Runner, open_network
 from workers.models import Verdict
@@ -31,6 +33,7 @@ HEADS: tuple[str, ...] = (
     "filling", "crown", "root-canal-treated", "implant", "impacted", "destroyed-crown", "pontic",
 )  # fmt: skip
 CONDITIONS = HEADS[:6]
+NEVER = 2.0  #: as a threshold: the bundle does not look for this
 UNCERTAIN = "number-uncertain"
 Floats = NDArray[np.float32]
 
@@ -39,11 +42,11 @@ class ToothConditions:
     """Conditions of single teeth on panoramics."""
 
     name = "tooth_conditions"
-    looks_for: tuple[str, ...] = CONDITIONS
 
     def __init__(self, bundle: Path | None = None) -> None:
-        """``bundle``: another folder than the one that ships."""
+        """``bundle``: another folder than the one that ships; it may know fewer conditions."""
         self._path = bundle or BUNDLES / self.name
+        self.looks_for: tuple[str, ...] = _answers(self._path)
 
     def judge(self, header: Dataset) -> Verdict:
         """Accept panoramics by modality, description and shape, as the tooth model does."""
@@ -72,7 +75,8 @@ class Settings:
         least_heat: less is no proposal.
         curves: (heads, 2) factor and bias that make a certainty of each logit.
         proposal_curves: (heads, 3) factor, bias, and factor of the logit of the heat, for proposals.
-        thresholds: (2, heads) least certainty of a finding on a tooth, and on a proposal.
+        thresholds: (2, heads) least certainty of a finding on a tooth, and on a proposal; ``NEVER`` for what a bundle
+            was not trained for: it says nothing of it, not even that it is absent.
     """
 
     size: int
@@ -103,6 +107,20 @@ class Settings:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise broken(bundle, f"configs/inference.json is not that of {ToothConditions.name} ({error})") from error
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The conditions that the bundle looks for."""
+        return tuple(k for k, least in zip(CONDITIONS, self.thresholds.min(0), strict=False) if least < NEVER)
+
+
+def _answers(bundle: Path) -> tuple[str, ...]:
+    """What a bundle looks for; all conditions where it cannot be read, which ``load`` tells of."""
+    try:
+        settings = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+        return Settings.of(bundle, settings).answers
+    except (OSError, ValueError, ConfigurationError):
+        return CONDITIONS
 
 
 def _known_heads(names: list[str]) -> int:

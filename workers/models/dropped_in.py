@@ -78,5 +78,8 @@ def _model(path: Path, shipped: Sequence[Model]) -> Model:
                 return cast("_Retrained", type(model))(bundle=path)
     except ConfigurationError as error:
         return BrokenBundle(path, str(error))
-    message = f"{path} has no {NAME}, which says which images it takes and what its channels mean (README, own models)"
+    message = (
+        f"{path} has no {NAME}, which says which images it takes and what its channels mean "
+        '(docs/training.md, "A bundle made elsewhere")'
+    )
     return BrokenBundle(path, message)

@@ -10,7 +10,8 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from service.domain.errors import ConfigurationError
 from service.domain.finding import Algorithm
 from workers.inference import Runner, TorchRunner, open_network, torch_device
 from workers.models import Verdict
+from workers.models.grad_cam import gradient_maps, hot_box, to_heat
 from workers.models.mapping import NAME, Activation, Channel, Mapping, Scale, read_mapping
 from workers.models.networks import build_network
 from workers.pixels import Image
@@ -92,35 +94,40 @@ class ForeignBundle:
             version=str(self._metadata.get("version", "0")),
             weights_sha256=hashlib.sha256(content).hexdigest(),
             manufacturer=str(self._metadata.get("manufacturer") or self._metadata.get("authors") or "unknown"),
-            research=self._metadata.get("research") is not False,  # only a bundle that says so is more than research
+            research=True,  # whatever its own metadata say: the site decides, by name (allow_research_models)
         )
-        return LoadedForeignBundle(algorithm, runner, self._mapping)
+        return LoadedForeignBundle(algorithm, runner, self._mapping, network)
 
 
 class LoadedForeignBundle:
     """The bundle with its weights."""
 
-    def __init__(self, algorithm: Algorithm, runner: Runner, mapping: Mapping) -> None:
-        """``runner``: the network; see ``ForeignBundle.load``."""
+    def __init__(self, algorithm: Algorithm, runner: Runner, mapping: Mapping, network: nn.Module) -> None:
+        """``runner`` runs ``network``, which is asked itself where an answer comes from; see ``ForeignBundle.load``."""
         self.algorithm = algorithm
-        self._runner, self._mapping = runner, mapping
+        self._runner, self._mapping, self._network = runner, mapping, network
 
     def analyze(self, image: Image, _before: Sequence[Detection] = ()) -> tuple[Detection, ...]:
         """A finding of the image for each channel (classification), or of each region (segmentation)."""
-        output = self._runner(input_of(image, self._mapping)[None])[0]
-        chances = probabilities(output, self._mapping.activation)
+        given = input_of(image, self._mapping)[None]
+        chances = probabilities(self._runner(given)[0], self._mapping.activation)
         if chances.ndim == 1:
-            return tuple(self._of_image(chances))
+            return tuple(self._of_image(chances, given, (image.pixels.shape[0], image.pixels.shape[1])))
         if self._mapping.transposed:
             chances = chances.transpose(0, 2, 1)
         return tuple(self._of_regions(chances, image.pixels.shape))
 
-    def _of_image(self, chances: Floats) -> list[Detection]:
-        found = []
-        for index, channel in sorted(self._mapping.channels.items()):
-            if chances[index] >= channel.threshold:
-                found.append(self._detection(channel, float(chances[index])))
-        return found
+    def _of_image(self, chances: Floats, given: Floats, shape: tuple[int, int]) -> Iterator[Detection]:
+        """Each finding with its heat map, where the network can be asked for one, and a box around the hot part."""
+        channels = self._mapping.channels
+        over = [index for index in sorted(channels) if chances[index] >= channels[index].threshold]
+        maps = gradient_maps(self._network, given, over) if over else None
+        for place, index in enumerate(over):
+            found = self._detection(channels[index], float(chances[index]))
+            if maps is not None:
+                heat = to_heat(maps[0, place].T if self._mapping.transposed else maps[0, place])
+                found = replace(found, box=hot_box(heat, shape), heat=heat)
+            yield found
 
     def _of_regions(self, chances: Floats, shape: tuple[int, ...]) -> list[Detection]:
         found = []

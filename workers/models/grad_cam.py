@@ -5,6 +5,8 @@ mean of the map. Such a network is turned into one that gives the maps, which an
 taken from the gradients, in torch.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every torch user knows
@@ -16,6 +18,7 @@ from workers.models.arch import Frame
 from workers.models.view import look_at
 
 Maps = NDArray[np.float32]
+_PLANES = 4  # dimensions of what still has rows and columns
 _HOT = 0.5  # of the hottest place
 _FINE = 8  # steps of the fine grid to one of the coarse one
 
@@ -51,6 +54,41 @@ def grad_cam(network: nn.Module, batch: Maps) -> Maps:
         for index in range(logits.shape[1]):
             (slope,) = torch.autograd.grad(logits[:, index].sum(), features, retain_graph=True)
             found.append((slope.mean((2, 3), keepdim=True) * features).sum(1).detach())
+    maps: Maps = torch.stack(found, 1).cpu().numpy()
+    return maps
+
+
+def gradient_maps(network: nn.Module, batch: Maps, classes: Sequence[int]) -> Maps | None:
+    """Grad-CAM of any classifier: of the last of its layers that still has a plane.
+
+    Args:
+        network: pictures to logits (B, classes).
+        batch: (B, channels, rows, columns).
+        classes: of which maps are wanted.
+
+    Returns:
+        (B, len(classes), h, w); None for TorchScript, whose layers cannot be watched, and where no layer has a plane.
+    """
+    if isinstance(network, torch.jit.ScriptModule):
+        return None
+    planes = list[torch.Tensor]()
+
+    def note(_layer: nn.Module, _given: object, output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == _PLANES and output[0, 0].numel() > 1:
+            planes[:] = [output]
+
+    hooks = [layer.register_forward_hook(note) for layer in network.modules() if not list(layer.children())]
+    try:
+        with torch.enable_grad():
+            given = torch.from_numpy(batch).to(next(network.parameters()).device).requires_grad_()
+            logits = network(given)
+            if not planes:
+                return None
+            slopes = [torch.autograd.grad(logits[:, k].sum(), planes[0], retain_graph=True)[0] for k in classes]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = [(slope.mean((2, 3), keepdim=True) * planes[0]).sum(1).detach() for slope in slopes]
     maps: Maps = torch.stack(found, 1).cpu().numpy()
     return maps
 

@@ -25,6 +25,7 @@ UNRELEASED = "0.0.0"  #: version of a bundle that nobody has released
 USE = "Research and evaluation only; not for diagnosis. Results are unverified until a person has reviewed them."
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _KERNEL = 4  # dimensions of a convolution's weights
+_MARK = "Written by the training; take this line out when you change the card, or the next training writes it anew."
 _KEPT = ("license", "data_source", "authors", "manufacturer", "copyright", "intended_use", "description", "version")
 
 
@@ -90,7 +91,10 @@ def write_metadata(bundle: Path, words: Mapping[str, Any], digest: str, *, keep:
         "weights_sha256": digest,
     }
     standing = json.loads(file.read_text(encoding="utf-8")) if keep and file.is_file() else {}
-    write_json(file, common | dict(words) | {key: standing[key] for key in _KEPT if key in standing})
+    stays = {key: standing[key] for key in _KEPT if key in standing}
+    if standing.get("version") == UNRELEASED:
+        stays.pop("data_source", None)  # the images of the training before this one
+    write_json(file, common | dict(words) | stays)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -108,7 +112,7 @@ def note_figures(bundle: Path, figures: Mapping[str, Any], part: str = "validati
 def write_card(bundle: Path) -> None:
     """Write docs/README.md, the model card, from metadata.json; a card that a person wrote stays."""
     card = bundle / "docs" / "README.md"
-    if card.exists():
+    if card.exists() and _MARK not in card.read_text(encoding="utf-8"):
         return
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     training = ", ".join(f"{key} {value}" for key, value in metadata.get("training", {}).items() if _short(value))
@@ -120,11 +124,21 @@ def write_card(bundle: Path) -> None:
         f"Answers: {metadata['pred_classes']}.",
         f"Trained on: {metadata['data_source']}. Licence: {metadata['license']}",
         f"Training: {training}." if training else "",
-        *(f"- {key}: {value}" for key, value in figures.items() if _short(value)),
+        str(figures.get("headline", "")),
+        *(f"- {key}: {told}" for key, value in figures.items() if key != "headline" and (told := _told(value))),
         f"Figures with intervals, and what failed: report.html of the training, whose images {MANIFEST} names.",
         "Not tested: everything that is not in that report.",
+        _MARK,
     ]
     card.write_text("\n\n".join(line for line in lines if line) + "\n", encoding="utf-8")
+
+
+def _told(figure: object) -> str:
+    """A number or a few words, or a value with its interval; empty for anything longer."""
+    if isinstance(figure, Mapping) and figure.keys() >= {"value", "low", "high"}:
+        known = f"{figure['value']} ({figure['low']} to {figure['high']})"
+        return "" if figure["value"] is None else known
+    return str(figure) if _short(figure) else ""
 
 
 def _short(value: object) -> bool:

@@ -26,12 +26,17 @@ def check_training_data(data: Path, *, labelled: bool) -> None:
     Raises:
         ConfigurationError: a column, part, file or class is missing, an image is damaged, a group lies in two parts.
     """
+    check_manifest(data, labelled=labelled)
+    check_files(data, read_rows(data))
+
+
+def check_manifest(data: Path, *, labelled: bool) -> None:
+    """The same without a look at the files."""
     rows = read_rows(data, ("file", "split", "group"))
     _check_parts(data, rows)
     _check_groups(data, rows)
     if labelled:
         check_classes(read_collection(data))
-    check_files(data, rows)
 
 
 def _check_parts(data: Path, rows: Sequence[dict[str, str]]) -> None:
@@ -50,7 +55,7 @@ def _check_parts(data: Path, rows: Sequence[dict[str, str]]) -> None:
 def _check_groups(data: Path, rows: Sequence[dict[str, str]]) -> None:
     parts: dict[str, set[str]] = {}
     for row in rows:
-        if row["group"]:
+        if row["group"] and row["split"]:
             parts.setdefault(row["group"], set()).add(row["split"])
     crossing = [f"{group} ({' and '.join(sorted(found))})" for group, found in parts.items() if len(found) > 1]
     if crossing:
@@ -88,7 +93,7 @@ def check_files(data: Path, rows: Sequence[dict[str, str]]) -> None:
                 )
         if trouble:
             bad.append(trouble)
-        progress.tell(f"checking images: {done} of {len(rows)}")
+        progress.tell(f"checking images: {done} of {len(rows)}", done / len(rows))
     progress.end(f"{len(rows)} images checked")
     if bad:
         message = (

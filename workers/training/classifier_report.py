@@ -8,7 +8,7 @@ import numpy as np
 from workers.training import metrics
 from workers.training.calibration import claims, expected_calibration_error, reliability
 from workers.training.charts import Axis, Bar, Line, count_chart, histogram, interval_chart, line_chart
-from workers.training.leakage import Leakage
+from workers.training.leakage import Leakage, with_leakage
 from workers.training.metrics import ClassFigures, Figure, Summary
 from workers.training.outcome import UNKNOWN, Outcome
 from workers.training.report import Block, Charts, Gallery, Page, Prose, Table, learning_curves
@@ -47,20 +47,23 @@ def classifier_page(
         outcome: of the images that took no part in the training.
         facts: see ``Page``.
         log: log.jsonl of the training, for the learning curves.
-        leakage: what the check of the splits found.
+        leakage: what the check of the splits found; on top where it found something.
         caveats: see ``Page``.
         more: further blocks, before the mistakes.
     """
     summary = metrics.summarize(outcome)
-    blocks: list[Block] = [_main_table(summary, outcome)]
-    blocks += [_curves(outcome, summary), _confusions(outcome, summary), _calibration(outcome)]
+    blocks: list[Block] = [*answer_blocks(outcome, summary), _calibration(outcome)]
     blocks += [curves] if log is not None and (curves := learning_curves(log)) is not None else []
     blocks += [*more, *_mistakes(outcome)]
-    blocks += [leakage.block()] if leakage is not None else []
     score, right = claims(outcome)
     figures = summary.to_json() | {"calibration_error": _rounded(expected_calibration_error(score, right))}
-    figures |= {"leakage": leakage.to_json()} if leakage is not None else {}
-    return Page(title, headline(summary), facts, blocks, caveats, figures, outcome)
+    page = Page(title, headline(summary), facts, blocks, caveats, figures, outcome)
+    return page if leakage is None else with_leakage(page, leakage)
+
+
+def answer_blocks(outcome: Outcome, summary: Summary) -> tuple[Table, Charts, Charts]:
+    """The main table, the curves and the confusions: what can be said of any scores, probabilities or not."""
+    return _main_table(summary, outcome), _curves(outcome, summary), _confusions(outcome, summary)
 
 
 def headline(summary: Summary) -> str:

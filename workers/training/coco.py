@@ -1,14 +1,17 @@
 """COCO annotations of teeth to FDI label maps: DENTEX (quadrant and tooth as two categories) or FDI numbers as names.
 
 DENTEX (Hamamci 2023) gives ``category_id_1`` (quadrant) and ``category_id_2`` (tooth), each an index into
-``categories_1`` and ``categories_2`` whose names count from 1; its diseases (``category_id_3``) are not read. Outlines
-are drawn as they are; a box without one becomes the ellipse inside it, whose tight box is that box.
+``categories_1`` and ``categories_2`` whose names count from 1. Its file of diseases (``category_id_3``) is refused: it
+outlines ill teeth only, and all others would be taught as background. Deciduous numbers (51 to 85) are background, see
+``teeth.panoramics``. Outlines are drawn as they are; a box without one becomes the ellipse inside it, whose tight box
+is that box.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,8 @@ from workers.models.arch import FDI
 
 _FEWEST = 6  # numbers of a polygon: three points
 _PARTS = ("train", "val", "test")
+_FULL = 16  # teeth in most pictures; where diseases are named and fewer teeth outlined, the sound ones were left out
+_COUNTED = frozenset(range(1, 9))  # names of categories that count 1 to 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ def rows(data: Path, documents: Sequence[Path], labels: Path) -> Iterator[dict[s
         labels: folder for the maps; made if need be.
 
     Raises:
-        ConfigurationError: a file is not COCO, has no FDI categories, or names a picture that is not there.
+        ConfigurationError: a file is not COCO, has no FDI categories, outlines ill teeth only, or names a picture that
+            is not there.
     """
     pictures = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
     for document in documents:
@@ -73,7 +79,10 @@ def read_coco(document: Path) -> list[tuple[str, list[Tooth]]]:
         message = f"{document} cannot be read ({error.strerror})"
         raise ConfigurationError(message) from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        message = f"{document} is not COCO with FDI categories ({type(error).__name__}: {error})"
+        message = (
+            f"{document} is not COCO with FDI categories ({type(error).__name__}: {error}); take it out of the folder "
+            "or put a file of numbered teeth in its place"
+        )
         raise ConfigurationError(message) from error
     if not found:
         message = (
@@ -81,7 +90,22 @@ def read_coco(document: Path) -> list[tuple[str, list[Tooth]]]:
             "whose names are 11 to 48"
         )
         raise ConfigurationError(message)
+    _check_complete(document, content, found)
     return found
+
+
+def _check_complete(document: Path, content: dict[str, Any], found: Sequence[tuple[str, list[Tooth]]]) -> None:
+    """Raises ConfigurationError for a file of diseases, in which sound teeth have no outline."""
+    diseases = any("category_id_3" in entry for entry in content["annotations"])
+    usual = median(len(teeth) for _, teeth in found)
+    if diseases and usual < _FULL:
+        message = (
+            f"{document} names diseases and outlines {usual:g} teeth in most pictures: only the ill ones, so sound "
+            "teeth would be taught as background; take it out of the folder and use the file in which all teeth are "
+            "numbered (DENTEX: quadrant and enumeration); for the task conditions, which reads diseases, write a "
+            "manifest.csv with a column file beside it"
+        )
+        raise ConfigurationError(message)
 
 
 def _numbers(content: dict[str, Any]) -> Any:  # noqa: ANN401 - a function from an annotation to its number
@@ -91,6 +115,9 @@ def _numbers(content: dict[str, Any]) -> Any:  # noqa: ANN401 - a function from 
         return lambda entry: 10 * quadrant[entry["category_id_1"]] + tooth[entry["category_id_2"]]
     digits = {c["id"]: "".join(filter(str.isdigit, str(c["name"]))) for c in content["categories"]}
     plain = {key: int(text) for key, text in digits.items() if text}
+    if set(plain.values()) >= _COUNTED:
+        message = "its categories count 1 to 32; name them by FDI number, 11 to 48"
+        raise ValueError(message)
     return lambda entry: plain.get(entry["category_id"], 0)
 
 

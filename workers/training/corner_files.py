@@ -2,6 +2,8 @@
 
 AASCE 2019 (Wang 2021): filenames.csv, and landmarks.csv with 136 numbers a row, first all x, then all y, as fractions
 of the picture. SpineWeb 16 (Wu 2017): a MATLAB file ``NAME.mat`` beside or below, with ``p2`` of 68 points in pixels.
+Our own: ``landmarks.json``, an object of file to 68 points in pixels; a file is named from the folder of the data, from
+that of landmarks.json, or by its name alone.
 """
 
 import csv
@@ -11,18 +13,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Picture
 from scipy.io import loadmat
 
 from service.domain.errors import ConfigurationError
+from workers.training.grey import read_grey
 
 _POINTS = 68
+DOCUMENT = "landmarks.json"  #: our own layout
 _NAMES, _LANDMARKS = "filenames.csv", "landmarks.csv"
 
 
 def present(data: Path) -> bool:
     """Whether such files lie in the folder, at any depth."""
-    return any(True for pattern in (_LANDMARKS, "*.mat") for _ in data.rglob(pattern))
+    return any(True for pattern in (_LANDMARKS, DOCUMENT, "*.mat") for _ in data.rglob(pattern))
 
 
 def rows(data: Path, labels: Path) -> Iterator[dict[str, str]]:
@@ -36,13 +39,15 @@ def rows(data: Path, labels: Path) -> Iterator[dict[str, str]]:
         corners[str(file.resolve())] = points.round(2).tolist()
         yield {"file": str(file.resolve())}
     labels.mkdir(parents=True, exist_ok=True)
-    (labels / "landmarks.json").write_text(json.dumps(corners), encoding="utf-8")
+    (labels / DOCUMENT).write_text(json.dumps(corners), encoding="utf-8")
 
 
 def _read(data: Path) -> Iterator[tuple[Path, NDArray[np.float64]]]:
     pictures = {path.name: path for path in sorted(data.rglob("*")) if path.suffix.lower() in {".jpg", ".jpeg", ".png"}}
     for table in sorted(data.rglob(_LANDMARKS)):
         yield from _table(table, pictures)
+    for document in sorted(data.rglob(DOCUMENT)):
+        yield from _listed(document, data, pictures)
     for file in sorted(data.rglob("*.mat")):
         points = _matlab(file)
         yield _picture(file.name.removesuffix(".mat"), pictures, file), points
@@ -52,7 +57,7 @@ def _table(table: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArr
     try:
         names = [row[0] for row in csv.reader((table.parent / _NAMES).read_text(encoding="utf-8").splitlines()) if row]
         numbers = np.loadtxt(table, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         message = f"{table}: it and {_NAMES} beside it must hold a row for each picture ({error})"
         raise ConfigurationError(message) from error
     if numbers.shape != (len(names), 2 * _POINTS):
@@ -62,15 +67,29 @@ def _table(table: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArr
         raise ConfigurationError(message)
     for name, row in zip(names, numbers, strict=True):
         file = _picture(name, pictures, table)
-        with Picture.open(file) as picture:
-            width, height = picture.size
+        height, width = read_grey(file).shape
         yield file, row.reshape(2, _POINTS).T * (width, height)
+
+
+def _listed(document: Path, data: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArray[np.float64]]]:
+    try:
+        listed = json.loads(document.read_text(encoding="utf-8"))
+        corners = {str(name): np.array(points, np.float64) for name, points in listed.items()}
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        message = f"{document} must be a JSON object of file to {_POINTS} points (x, y) ({error})"
+        raise ConfigurationError(message) from error
+    for name, points in corners.items():
+        if points.shape != (_POINTS, 2) or not np.isfinite(points).all():
+            message = f"{document}: {name} has points of shape {points.shape}, not ({_POINTS}, 2) finite numbers"
+            raise ConfigurationError(message)
+        near = [folder / name for folder in (data, document.parent) if (folder / name).is_file()]
+        yield near[0] if near else _picture(name, pictures, document), points
 
 
 def _matlab(file: Path) -> NDArray[np.float64]:
     try:
         points = np.asarray(loadmat(file)["p2"], np.float64)
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # damaged files raise MatReadError, zlib.error, TypeError and others
         message = f"{file} holds no p2 ({type(error).__name__}); save it as MATLAB 5 or 7, {_POINTS} points (x, y)"
         raise ConfigurationError(message) from error
     if points.shape != (_POINTS, 2):

@@ -13,14 +13,20 @@ _MOST = 255
 _BROKEN = (OSError, ValueError, SyntaxError, Picture.DecompressionBombError)
 
 
-def read_grey(file: Path) -> NDArray[np.uint8]:
+def read_grey(file: Path, least: int = 0) -> NDArray[np.uint8]:
     """A grey picture, uint8 (rows, columns); 16 bits are scaled, its largest value to 255, where Pillow would clip.
+
+    Args:
+        file: any picture.
+        least: rows and columns that are enough; a larger JPEG may come smaller, which is faster. 0 = as it is.
 
     Raises:
         ConfigurationError: the file is no picture.
     """
     try:
         with Picture.open(file) as picture:
+            if least:
+                picture.draft("L", (least, least))
             if not picture.mode.startswith(_DEEP):
                 return np.asarray(picture.convert("L"))
             deep = np.asarray(picture, np.float32)

@@ -7,7 +7,7 @@ Compressed, resized, re-toned, turned, mirrored and slightly cropped (3 %) copie
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from scipy.ndimage import binary_dilation, binary_opening, gaussian_filter
 
-from workers.training.report import Prose, Table
+from service.domain.errors import ConfigurationError
+from workers.training.grey import read_grey
+from workers.training.report import Page, Prose, Table
 
 _SIDE = 64  # pixels; looks are compared as squares of this size
 _CELL = 4  # pixels of a look for each cell of the hash
@@ -88,12 +90,26 @@ class Leakage:
             [f"{p.first.split}: {p.first.file.name}", f"{p.second.split}: {p.second.file.name}", p.why]
             for p in self.pairs[:_SHOWN]
         ]
-        note = f"{len(self.groups)} groups and {len(self.pairs)} pairs; the figures above flatter the model. ({parts})"
+        note = f"{len(self.groups)} groups and {len(self.pairs)} pairs; the figures flatter the model. ({parts})"
         return Table("Leakage between the parts: the splits are not independent", ["one", "other", "why"], rows, note)
 
 
+def with_leakage(page: Page, leakage: Leakage) -> Page:
+    """A report with what the check found: on top, and in its headline, where it found something; else at the end."""
+    figures = page.figures | {"leakage": leakage.to_json()}
+    if leakage.clean:
+        return replace(page, blocks=[*page.blocks, leakage.block()], figures=figures)
+    found = f"{len(leakage.groups)} groups and {len(leakage.pairs)} pairs of images"
+    headline = f"NOT TO BE TRUSTED: the parts share {found}. {page.headline}"
+    return replace(page, headline=headline, blocks=[leakage.block(), *page.blocks], figures=figures)
+
+
 def find_leakage(members: Sequence[Member]) -> Leakage:
-    """Compare all images of different parts. Files that cannot be opened are left out; ``checks`` tells of them."""
+    """Compare all images of different parts. Files that cannot be opened are left out; ``checks`` tells of them.
+
+    An image without a part takes no part, and is left out too.
+    """
+    members = [member for member in members if member.split]
     groups: dict[str, set[str]] = {}
     compared: dict[str, int] = {}
     for member in members:
@@ -144,11 +160,10 @@ def _look(member: Member) -> _Look | None:
     """None for a file that is no picture."""
     try:
         digest = hashlib.sha256(member.file.read_bytes()).hexdigest()
-        with Picture.open(member.file) as picture:
-            picture.draft("L", (4 * _SIDE, 4 * _SIDE))
-            small = picture.convert("L").resize((_SIDE, _SIDE), Picture.Resampling.BOX)
-    except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError):
+        grey = Picture.fromarray(read_grey(member.file, 4 * _SIDE))
+    except (OSError, ConfigurationError):
         return None
+    small = grey.resize((_SIDE, _SIDE), Picture.Resampling.BOX)
     plane = np.asarray(small, np.float32)
     return _Look(member, digest, None if plane.std() < _FLAT else plane)
 

@@ -15,10 +15,20 @@ class Progress:
         self._stream = stream or sys.stdout
         self._watched = self._stream.isatty()
         self._told = -_EVERY
+        self._begun: tuple[float, float] | None = None  # when it was first told how much was done, and that
 
-    def tell(self, line: str) -> None:
-        """Replace the line on a terminal; elsewhere write one at most every half minute."""
+    def tell(self, line: str, done: float | None = None) -> None:
+        """Replace the line on a terminal; elsewhere write one at most every half minute.
+
+        Args:
+            line: what is to be told.
+            done: share of the job, 0 to 1; it and the time that is left go before the line.
+        """
         now = time.perf_counter()
+        if done is not None:
+            begun, at = self._begun = self._begun or (now, done)
+            left = f", {_duration((now - begun) * (1 - done) / (done - at))} left" if done > at else ""
+            line = f"{100 * done:.0f} %{left}  {line}"
         if self._watched:
             self._stream.write(f"\r\033[K{line}")
         elif now - self._told > _EVERY:
@@ -30,3 +40,10 @@ class Progress:
         """Write the result below."""
         self._stream.write(f"\n{text}\n" if self._watched else f"{text}\n")
         self._stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes >= 60:  # noqa: PLR2004 - an hour
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"

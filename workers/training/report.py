@@ -24,9 +24,9 @@ from workers.training.charts import Axis, Line, line_chart
 from workers.training.outcome import Outcome
 from workers.training.report_style import STYLE
 
-OUTCOME, ORDER = "outcome.npz", "order.json"
+OUTCOME, ORDER, REPORT = "outcome.npz", "order.json", "report.json"
 _CLOCKS = {"epoch", "step", "minutes", "seconds"}
-_THUMBNAIL = 256  # pixels of the longer side
+_THUMBNAIL, _WIDE = 256, 900  # pixels of the longer side
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,12 @@ class Charts:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures, uint8 (h, w) or (h, w, 3), each with its caption; shown small."""
+    """Pictures, uint8 (h, w) or (h, w, 3), each with its caption; shown small, or ``wide``: two in a row."""
 
     title: str
     pictures: Sequence[tuple[NDArray[np.uint8], str]]
     note: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,10 @@ def write_report(out: Path, page: Page) -> Path:
     page = replace(page, facts=page.facts | _order(out) | {"hardware": _hardware()})
     document = {"title": page.title, "headline": page.headline, "facts": page.facts, "caveats": list(page.caveats)}
     text = json.dumps(document | page.figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    (out / "report.json").write_text(text, encoding="utf-8")
     if page.outcome is not None:
         page.outcome.save(out / OUTCOME)
     (out / "report.html").write_text(to_html(page), encoding="utf-8")
+    (out / REPORT).write_text(text, encoding="utf-8")  # the last: a report that is there is whole
     return out / "report.html"
 
 
@@ -164,11 +165,12 @@ def _inside(block: Block) -> str:
             figures = (f"<figure><figcaption>{escape(text)}</figcaption>{svg}</figure>" for text, svg in block.charts)
             return f'<div class="charts">{"".join(figures)}</div>'
         case Gallery():
+            longest = _WIDE if block.wide else _THUMBNAIL
             figures = (
-                f'<figure><img alt="" src="{png_url(pixels)}"><figcaption>{escape(text)}</figcaption></figure>'
+                f'<figure><img alt="" src="{png_url(pixels, longest)}"><figcaption>{escape(text)}</figcaption></figure>'
                 for pixels, text in block.pictures
             )
-            return f'<div class="gallery">{"".join(figures)}</div>'
+            return f'<div class="gallery{" wide" if block.wide else ""}">{"".join(figures)}</div>'
         case Prose():
             return "".join(f"<p>{escape(text)}</p>" for text in block.text)
 

@@ -26,6 +26,7 @@ tbody th{font-weight:600}
 .charts figure{flex:1 1 380px;min-width:0;max-width:520px;margin:0}
 .gallery figure{width:190px;margin:0}
 .gallery img{width:190px;height:190px;object-fit:contain;background:#000;border-radius:6px;display:block}
+.gallery.wide figure{width:580px}.gallery.wide img{width:100%;height:auto}
 figcaption{font-size:.86rem;color:var(--soft);margin:0 0 4px;overflow-wrap:anywhere}
 .gallery figcaption{margin:6px 0 0;white-space:pre-line}
 .note,footer{font-size:.86rem;color:var(--soft);margin:12px 0 0}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from service.domain.errors import ConfigurationError
@@ -39,5 +40,6 @@ def fitting(key: str, value: Any, like: Any) -> Any:  # noqa: ANN401 - settings 
             raise ValueError  # noqa: TRY301 - told below, like every other misfit
         return type(like)(value)
     except (KeyError, TypeError, ValueError) as error:
-        message = f"setting {key} is {value!r}; it must be like {like!r}"
+        wanted = f"one of {', '.join(type(like))}" if isinstance(like, StrEnum) else f"like {like!r}"
+        message = f"setting {key} is {value!r}; it must be {wanted}"
         raise ConfigurationError(message) from error

@@ -14,7 +14,8 @@ class Training:
         out: folder for what comes out: log, checkpoints, report.html and the bundle.
         minutes: time budget; the schedule ends with it.
         seed: of everything random.
-        start: weights to go on from, or a checkpoint in torchvision's or timm's layout; None = from scratch.
+        start: weights to go on from, a checkpoint in torchvision's or timm's layout, or ``torchvision:NAME`` or
+            ``timm:NAME``, which that library fetches; None = from scratch.
         frozen: keep the weights of ``start`` and train the rest only.
         backbone: name of the network, for tasks that let the user choose; empty = the task's own.
         device: auto, cpu, cuda or cuda:N.

@@ -17,12 +17,14 @@ class Entry:
         place: module and name of the ``Task``, or of its class.
         labelled: whether images carry classes, which a training needs examples and counter-examples of.
         bundle: name of the one that ships; empty = none.
+        backbones: whether the network can be chosen, and its first weights by name.
     """
 
     name: str
     place: str
     labelled: bool = False
     bundle: str = ""
+    backbones: bool = False
 
     def load(self) -> Task:
         """The task."""
@@ -35,9 +37,10 @@ TASKS: tuple[Entry, ...] = (
     Entry("teeth", "workers.training.teeth.task:TEETH", bundle="teeth_panoramic"),
     Entry("conditions", "workers.training.conditions.task:TASK", bundle="tooth_conditions"),
     Entry("photos", "workers.training.photos.task:Photos", labelled=True, bundle="oral_photo"),
-    Entry("fracture", "workers.training.images.tasks:FRACTURE", labelled=True, bundle="fracture"),
+    Entry("fracture", "workers.training.images.tasks:FRACTURE", labelled=True, bundle="fracture", backbones=True),
     Entry("spine", "workers.training.spine.task:SPINE", bundle="spine_landmarks"),
-    Entry("images", "workers.training.images.tasks:IMAGES", labelled=True),
+    Entry("scoliosis", "workers.training.spine.direct:SCOLIOSIS", labelled=True, backbones=True),
+    Entry("images", "workers.training.images.tasks:IMAGES", labelled=True, backbones=True),
 )
 
 

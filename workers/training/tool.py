@@ -7,15 +7,18 @@ from typing import Any
 
 from service.domain.errors import ConfigurationError
 from workers.models.bundle import BUNDLES
-from workers.training.checks import check_training_data
+from workers.models.mapping import NAME
+from workers.training.checks import check_files, check_training_data
 from workers.training.cross_validation import cross_validate
 from workers.training.layouts import prepare
+from workers.training.readers import read_rows
 from workers.training.report import note_order
 from workers.training.task import Evaluation, Training
 from workers.training.tasks import Entry, find_task
 from workers.training.tune import tune
 
 PHANTOM = "phantom"  #: a split that is drawn, not read
+_LIBRARIES = ("torchvision:", "timm:")  # whose weights can be had by name, see ``images.checkpoints``
 
 
 def run_training(name: str, order: Training, folds: int = 0) -> list[str]:
@@ -25,11 +28,22 @@ def run_training(name: str, order: Training, folds: int = 0) -> list[str]:
     order = _prepared(entry, order)
     task = entry.load()
     if folds:
-        report = cross_validate(task, order, folds)
+        report = cross_validate(task, order, folds, labelled=entry.labelled)
         return [str(report["headline"]), f"report {order.out / 'report.html'}"]
     bundle = task.train(order)
     lines = [f"bundle {bundle}", f"report {order.out / 'report.html'}"]
-    return [line for line in lines if Path(line.partition(" ")[2]).exists()]
+    return [*(line for line in lines if Path(line.partition(" ")[2]).exists()), *_to_fill_in(bundle)]
+
+
+def _to_fill_in(bundle: Path) -> list[str]:
+    """What a person must add to a bundle before it can serve."""
+    if (bundle / NAME).is_file() or not (bundle / f"{NAME}.example").is_file():
+        return []
+    todo = (
+        f"to serve it: no class is called like a finding that has codes; fill in {bundle / NAME}.example (finding: one "
+        f"of ours, or scheme, code and meaning; site) and save it as {NAME}; take out the classes that are no finding"
+    )
+    return [todo]
 
 
 def run_evaluation(name: str, order: Evaluation) -> list[str]:
@@ -41,6 +55,7 @@ def run_evaluation(name: str, order: Evaluation) -> list[str]:
     note_order(order.out, {"command": command, **_trained(order.bundle or shipped)})
     if order.split != PHANTOM:
         order = replace(order, data=prepare(order.data, order.out, 0, order.split))
+        check_files(order.data, [row for row in read_rows(order.data) if row.get("split") == order.split])
     report = entry.load().evaluate(order)
     lines = [str(report["headline"])] if "headline" in report else []
     return [*lines, f"report {order.out / 'report.html'}"]
@@ -77,12 +92,23 @@ def _note(verb: str, name: str, order: Training, more: dict[str, str]) -> None:
 
 
 def _prepared(entry: Entry, order: Training) -> Training:
-    if order.start is not None and not order.start.is_file():
-        message = f"--start {order.start}: there is no such file"
-        raise ConfigurationError(message)
+    _check_start(entry, order)
     data = prepare(order.data, order.out, order.seed)
     check_training_data(data, labelled=entry.labelled)
     return replace(order, data=data)
+
+
+def _check_start(entry: Entry, order: Training) -> None:
+    if order.frozen and order.start is None:
+        message = "--frozen keeps the weights of --start, which is not given: random weights would stay as they are"
+        raise ConfigurationError(message)
+    named = str(order.start).startswith(_LIBRARIES)
+    if named and not entry.backbones:
+        message = f"--start {order.start}: task {entry.name} has a network of its own; give a file of its weights"
+        raise ConfigurationError(message)
+    if order.start is not None and not named and not order.start.is_file():
+        message = f"--start {order.start}: there is no such file (by name: torchvision:resnet50, timm:resnet50)"
+        raise ConfigurationError(message)
 
 
 def settings_of(pairs: list[str]) -> dict[str, Any]:

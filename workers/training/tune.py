@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service.domain.errors import ConfigurationError
+from workers.training.aims import aim_of
 from workers.training.charts import Axis, Line, line_chart
-from workers.training.cross_validation import numbers_of
 from workers.training.report import Block, Charts, Page, Table, write_report
 from workers.training.task import Task, Training
 
@@ -22,32 +22,33 @@ if TYPE_CHECKING:
 
 Suggest = Callable[["optuna.Trial"], object]
 
+
+def _share(name: str, most: float) -> dict[str, Suggest]:
+    return {name: lambda trial: trial.suggest_float(name, 0.0, most)}
+
+
 _GRADIENT: dict[str, Suggest] = {
     "learning_rate": lambda trial: trial.suggest_float("learning_rate", 2e-4, 1e-2, log=True),
+    "weight_decay": lambda trial: trial.suggest_float("weight_decay", 1e-4, 0.2, log=True),
 }
 _CLASSIFIER: dict[str, Suggest] = _GRADIENT | {
-    "weight_decay": lambda trial: trial.suggest_float("weight_decay", 1e-4, 0.2, log=True),
     "dropout": lambda trial: trial.suggest_float("dropout", 0.0, 0.6),
     "strength": lambda trial: trial.suggest_float("strength", 0.3, 2.0),
 }
+_CHOSEN: dict[str, Suggest] = _CLASSIFIER | {
+    "backbone": lambda trial: trial.suggest_categorical("backbone", ["small", "four-conv"]),
+}
+_DENSE: dict[str, Suggest] = _GRADIENT | _share("small_share", 0.7) | _share("phantom_share", 0.3)
 #: What is searched for each task: settings that its plan knows. ``backbone`` goes where --backbone goes.
 SPACES: dict[str, dict[str, Suggest]] = {
-    "teeth": _GRADIENT,
-    "spine": _GRADIENT,
+    "teeth": _DENSE | _share("transplant_share", 0.8) | _share("few_share", 0.7),
+    "spine": _DENSE,
     "conditions": _CLASSIFIER,
     "photos": _CLASSIFIER,
-    "fracture": _CLASSIFIER | {"backbone": lambda trial: trial.suggest_categorical("backbone", ["small", "four-conv"])},
-    "images": _CLASSIFIER | {"backbone": lambda trial: trial.suggest_categorical("backbone", ["small", "four-conv"])},
+    "fracture": _CHOSEN,
+    "images": _CHOSEN,
+    "scoliosis": _CHOSEN,
 }
-#: Which figure of a report is searched for, the first that it has; False: less is better.
-AIMS: tuple[tuple[str, bool], ...] = (
-    ("boxes.macro.auc.value", True),
-    ("macro.auc.value", True),
-    ("all.f1", True),
-    ("f1.value", True),
-    ("smape_two.value", False),
-    ("type_agreement.value", True),
-)
 
 
 def tune(task: Task, order: Training, trials: int, batch: Callable[[str], None] = print) -> dict[str, Any]:
@@ -107,16 +108,6 @@ def _try(task: Task, order: Training, number: int, wanted: dict[str, object]) ->
     task.train(replace(order, out=out, backbone=backbone, settings=order.settings | settings, resume=False))
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     return aim_of(report)
-
-
-def aim_of(report: dict[str, Any]) -> tuple[str, float]:
-    """The figure that a search is after. Raises ConfigurationError where a report has none."""
-    numbers = numbers_of(report)
-    for name, more in AIMS:
-        if name in numbers and math.isfinite(numbers[name]):
-            return name, numbers[name] if more else -numbers[name]
-    message = f"the report has none of the figures to search for: {', '.join(name for name, _ in AIMS)}"
-    raise ConfigurationError(message)
 
 
 def _report(task: Task, order: Training, study: "optuna.Study") -> dict[str, Any]:

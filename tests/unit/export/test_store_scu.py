@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RQ, P_DATA_TF
 
-from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient
+from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient, Unavailable
 from service.domain.result import Delivery, Result
 from service.export.store_scu import StoreScu
 from tests.builders import DX, as_bytes, destination_of, xray
@@ -196,26 +197,45 @@ def test_spoilt_result_is_permanent(content: bytes) -> None:
 
 
 def test_cut_connection_is_transient() -> None:
-    """A PACS that aborts in the middle of a C-STORE is tried again."""
+    """A PACS that aborts in the middle of a C-STORE is tried again; it may be this object that it cannot take."""
 
     def abort(event: evt.Event) -> int:
         event.assoc.abort()
         return 0x0000
 
-    with pacs(abort) as destination, pytest.raises(Transient, match="cut the connection"):
+    with pacs(abort) as destination, pytest.raises(Transient, match="cut the connection") as caught:
         destination.deliver(delivery())
+    assert not isinstance(caught.value, Unavailable)
 
 
-def test_silent_peer_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PACS that does not answer in time is tried again."""
+def test_an_invalid_answer_is_transient() -> None:
+    """An answer without a status is not taken for silence."""
+    with pacs(more=[(evt.EVT_DIMSE_SENT, _without_status)]) as destination:
+        with pytest.raises(Transient, match="its answer is not valid") as caught:
+            destination.deliver(delivery())
+        assert not isinstance(caught.value, Unavailable)
+
+
+def _without_status(event: evt.Event) -> None:
+    if isinstance(event.message, C_STORE_RSP):
+        del event.message.command_set.Status
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_silent_peer_is_transient(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """A PACS that does not answer in time is tried again; one that answered to another object before is not silent."""
     monkeypatch.setattr("service.export.dicom_peer._ANSWER_SECONDS", 0.5)
+    answered: list[str] = []
 
-    def sleep(_event: evt.Event) -> int:
-        time.sleep(1.5)
+    def sleep(event: evt.Event) -> int:
+        if len(answered) == after:
+            time.sleep(1.5)
+        answered.append(event.dataset.SOPInstanceUID)
         return 0x0000
 
-    with pacs(sleep) as destination, pytest.raises(Transient, match="did not answer"):
-        destination.deliver(delivery())
+    with pacs(sleep) as destination, pytest.raises(Transient, match=r"did not answer .* within 0\.5 s") as caught:
+        destination.deliver(delivery(image("a"), image("b")))
+    assert isinstance(caught.value, Unavailable) == (after == 0)
 
 
 @pytest.mark.parametrize(("after", "what"), [(3, "association"), (60, "association"), (230, "C-STORE")])
@@ -243,7 +263,7 @@ def test_a_peer_that_reads_no_more_is_transient(monkeypatch: pytest.MonkeyPatch)
     ds = xray(np.zeros((4000, 4000), np.uint16))
     with pacs(more=[(evt.EVT_PDU_RECV, stop)]) as destination:
         began = time.monotonic()
-        with pytest.raises(Transient, match="cut the connection or did not answer"):
+        with pytest.raises(Transient, match="did not answer C-STORE of sr"):
             destination.deliver(delivery(Result("sr", str(ds.SOPInstanceUID), "application/dicom", as_bytes(ds))))
         seconds = time.monotonic() - began
         given_up.set()

@@ -10,7 +10,8 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 
 from service.domain.errors import ConfigurationError
-from service.settings import SourceSettings
+from service.settings import SourceSettings, load_settings
+from tests.gateway import ROOT
 from tests.unit.listener.conftest import Gateway, Start
 from tests.unit.listener.raw_scu import (
     COMMAND,
@@ -274,6 +275,31 @@ def test_only_sources_are_let_in(start: Start, calling: str, hosts: tuple[str, .
         with RawScu(gateway.port, ECHO, calling=calling) as scu:
             assert scu.echo() == 0
     else:
+        assert rejection(gateway.port, calling=calling) == (1, 1, 3)
+
+
+def test_hosts_of_a_source_hold_although_any_title_is_accepted(start: Start) -> None:
+    """Who names the hosts of a device wants its title from nowhere else; titles without hosts come from anywhere."""
+    sources = [
+        SourceSettings(ae_title="PANO1", hosts=("10.0.0.7",)),
+        SourceSettings(ae_title="PANO2", hosts=("127.0.0.1",)),
+        SourceSettings(ae_title="PANO3"),
+    ]
+    gateway = start(sources=sources, accept_any_calling_ae=True)
+    assert rejection(gateway.port, calling="PANO1") == (1, 1, 3)
+    for calling in ("PANO2", "PANO3", "OTHER"):
+        with RawScu(gateway.port, ECHO, calling=calling) as scu:
+            assert scu.echo() == 0
+
+
+def test_the_test_of_the_readme_passes_with_the_example(start: Start) -> None:
+    """Who copies the example may call from this machine with dcmtk's own titles; its device is bound to its address."""
+    example = load_settings(ROOT / "deploy/dentgate.example.toml", environment={})
+    gateway = start(sources=example.source, accept_any_calling_ae=example.listener.accept_any_calling_ae)
+    for calling in ("ECHOSCU", "STORESCU"):
+        with RawScu(gateway.port, ECHO, calling=calling) as scu:
+            assert scu.echo() == 0
+    for calling in ("PANO1", "OTHER"):
         assert rejection(gateway.port, calling=calling) == (1, 1, 3)
 
 

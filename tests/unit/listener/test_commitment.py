@@ -16,7 +16,7 @@ from service import clock
 from service.db.engine import Database
 from service.db.migrate import migrate
 from service.db.studies import record_instances, touch_studies
-from service.db.tables import Commitment
+from service.db.tables import Commitment, Instance
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Address, Commitments
 from service.listener.intake import Intake
 from service.listener.normalized import Normalized
@@ -133,7 +133,7 @@ def test_stored_instances_are_committed_on_the_same_association(archive: Archive
 
 
 def test_what_is_not_kept_is_named_with_its_reason(archive: Archive) -> None:
-    """An unknown instance fails with 0112H, another SOP class with 0119H, a file that vanished with 0110H."""
+    """0112H: unknown, or removed by retention; 0119H: another SOP class; 0110H: its file vanished."""
     modality = Modality()
     uid = archive.instance.sop_instance_uid
     assert modality.ask(archive.listener.port, uid, "1.2.3.99") == 0
@@ -150,6 +150,11 @@ def test_what_is_not_kept_is_named_with_its_reason(archive: Archive) -> None:
     modality.ask(archive.listener.port, uid)
     assert modality.reports[-1][1].FailedSOPSequence[0].FailureReason == 0x0110
     assert "ReferencedSOPSequence" not in modality.reports[-1][1]
+    with archive.db.begin() as session:
+        session.execute(update(Instance).values(storage_key=""))
+    modality.heard.clear()
+    modality.ask(archive.listener.port, uid)
+    assert modality.reports[-1][1].FailedSOPSequence[0].FailureReason == 0x0112
 
 
 def test_an_answer_that_was_not_heard_is_told_when_the_sender_asks_again(archive: Archive) -> None:

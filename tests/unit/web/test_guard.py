@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from service.web.failures import LastResort
-from tests.unit.web.rows import Site
+from tests.unit.web.rows import Site, serving, site
 
 
 def test_headers(client: httpx.Client) -> None:
@@ -56,6 +57,54 @@ def test_own_posts_pass(client: httpx.Client) -> None:
     own = {"Origin": str(client.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
     assert client.post("/api/jobs/1/retry", headers=own).status_code == 404
     assert client.post("/api/jobs/1/retry").status_code == 404
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of a gateway behind a proxy that names its users."""
+    web = {"public_hosts": ["Dentgate.example.org", "pages.example.org:8443"], "user_header": "X-Remote-User"}
+    made = site(tmp_path, web=web)
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
+    made.db.close()
+
+
+def test_names_of_the_proxy_are_served(proxied: httpx.Client) -> None:
+    """Pages are served under the public names, and no others."""
+    for host, status in {
+        "dentgate.example.org": 200, "dentgate.example.org:443": 200, "pages.example.org": 200,
+        "127.0.0.1:8080": 200, "evil.example": 400, "dentgate.example.org.evil.example": 400,
+    }.items():  # fmt: skip
+        assert proxied.get("/api/studies", headers={"Host": host}).status_code == status, host
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("dentgate.example.org", "https://dentgate.example.org", 404),
+        ("127.0.0.1:8080", "https://dentgate.example.org", 404),
+        ("127.0.0.1:8080", "https://pages.example.org:8443", 404),
+        ("127.0.0.1:8080", "https://pages.example.org", 403),
+        ("127.0.0.1:8080", "https://dentgate.example.org:9999", 403),
+        ("dentgate.example.org", "https://evil.example", 403),
+    ],
+)
+def test_posts_through_the_proxy_pass(proxied: httpx.Client, host: str, origin: str, status: int) -> None:
+    """Our own pages may post under every public name, whatever Host the proxy sends (404: no job); others may not."""
+    headers = {"Host": host, "Origin": origin, "X-Remote-User": "anna"}
+    assert proxied.post("/api/jobs/1/retry", headers=headers).status_code == status
+    assert proxied.post("/api/jobs/1/retry", headers=headers | {"Sec-Fetch-Site": "same-site"}).status_code == 403
+
+
+def test_only_users_whom_the_proxy_names_may_write(proxied: httpx.Client) -> None:
+    """Nobody, an empty name, and two names (one may be the caller's own) change nothing; reading stays free."""
+    both = [("X-Remote-User", "anna"), ("x-remote-user", "eve")]
+    for headers in (list[tuple[str, str]](), [("X-Remote-User", "")], both):
+        for path in ("/api/jobs/1/retry", "/upload", "/api/studies", "/api/studies/2.25.1/review"):
+            answer = proxied.post(path, headers=headers)
+            assert (answer.status_code, "X-Remote-User" in answer.text) == (403, True), path
+        assert proxied.get("/api/studies", headers=headers).status_code == 200
+    assert proxied.post("/api/jobs/1/retry", headers={"X-Remote-User": "anna"}).status_code == 404
 
 
 def test_failure_shows_no_insides(gateway: Site, client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:

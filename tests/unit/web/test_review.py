@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from service.domain.finding import Analysis
 from service.domain.job import Stage, State
 from tests.builders import analysis_of, xray
-from tests.unit.web.rows import Site, done
+from tests.unit.web.rows import Site, done, serving, site
 
 PATH = "/api/studies/2.25.1/review"
 ANNA = {"name": "Muster^Anna^^Dr.", "identifier": "L-7", "organization": "Praxis am Tor"}
@@ -194,3 +195,20 @@ def test_nothing_there_yet(gateway: Site, client: httpx.Client) -> None:
     gateway.job(gateway.study(), State.RECEIVED)
     assert client.get(PATH).json()["version"] == "0.0"
     assert ask(client, "0.0", conclusion="sign").status_code == 400
+
+
+def test_who_signs_is_who_the_proxy_says(tmp_path: Path) -> None:
+    """With web.user_header nobody signs in another's name, and a name that no report can hold is refused."""
+    made = site(tmp_path, web={"user_header": "X-Remote-User"})
+    reported(made)
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        assert ask(client, conclusion="sign").status_code == 403
+        client.headers["X-Remote-User"] = "^nobody"
+        assert ask(client, conclusion="sign").status_code == 403
+        client.headers["X-Remote-User"] = "Jürgen Beispiel"  # as UTF-8
+        signed = ask(client, conclusion="sign")
+        assert (signed.status_code, signed.json()["signed_by"]) == (201, "Jürgen Beispiel")
+        assert [each["by"] for each in signed.json()["history"]] == ["Jürgen Beispiel"]
+        assert "Muster" not in signed.text
+        assert "L-7" not in signed.text
+    made.db.close()

@@ -1,28 +1,29 @@
 """What an archive said to each object, and its commitment to keep it: on a real record, over real associations."""
 
-import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
-from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
-from pynetdicom.association import Association
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from sqlalchemy import select, update
 
 from service import clock
 from service.commands import _children
+from service.db import outbox, sent
 from service.db.overview import JobView, find_study
 from service.db.reconciliation import Deliveries, reconcile
 from service.db.status import Condition
 from service.db.studies import record_instances, touch_studies
 from service.db.tables import CommitmentRequest, DestinationState, Outbox, SentObject
 from service.domain.job import Stage
-from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Commitments
+from service.domain.review import Conclusion
+from service.domain.sent import CommitmentReport
+from service.listener.commitment import PUSH_MODEL, Commitments
 from service.listener.intake import Intake
 from service.listener.normalized import Normalized
 from service.listener.procedure_step import ProcedureSteps
@@ -30,83 +31,9 @@ from service.listener.scp import Listener
 from service.settings import ListenerSettings
 from tests.bench import PANORAMIC, Bench, OneTooth
 from tests.builders import as_bytes, xray
+from tests.unit.workers.committing_pacs import Pacs
+from tests.unit.workers.test_reviewed import arrived, sign
 from workers.pipeline import run
-
-ALL_COMMITTED, SOME_FAILED = 1, 2
-
-
-@dataclass
-class Pacs:
-    """An archive that answers as told.
-
-    Attributes:
-        statuses: SOP class UID -> status of the next C-STORE; success where nothing is said.
-        lost: how often it says of everything that it does not have it.
-        where: "here" = reports on the association of the request, "silent" = never, else a port of a listener.
-        action: status of its answers to requests for commitment.
-        cuts: how often it cuts the connection instead of storing a picture.
-        reason: why it has lost something.
-    """
-
-    statuses: dict[str, list[int]] = field(default_factory=dict)
-    lost: int = 0
-    where: str | int = "here"
-    action: int = 0
-    cuts: int = 0
-    reason: int = 0x0112
-    stored: list[str] = field(default_factory=list)
-    asked: list[Dataset] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    port: int = 0
-
-    def heard(self, count: int) -> list[int]:
-        """Our answers to its reports, as soon as there are so many."""
-        for _ in range(200):
-            if len(self.answers) >= count:
-                break
-            threading.Event().wait(0.05)
-        return self.answers
-
-    def store(self, event: evt.Event) -> int:
-        """C-STORE."""
-        if self.cuts and event.dataset.SOPClassUID == SecondaryCaptureImageStorage:
-            self.cuts -= 1
-            event.assoc.abort()
-            return 0
-        waiting = self.statuses.get(str(event.dataset.SOPClassUID))
-        status = waiting.pop(0) if waiting else 0
-        self.stored.append(str(event.dataset.SOPInstanceUID))
-        return status
-
-    def commit(self, event: evt.Event) -> tuple[int, None]:
-        """N-ACTION."""
-        self.asked.append(event.action_information)
-        if self.action == 0 and self.where != "silent":
-            threading.Thread(target=self._report, args=(event.assoc, event.action_information)).start()
-        return self.action, None
-
-    def _report(self, assoc: Association | None, asked: Dataset) -> None:
-        information = Dataset()
-        information.TransactionUID = asked.TransactionUID
-        failed = self.lost > 0
-        self.lost -= failed
-        for item in asked.ReferencedSOPSequence:
-            if failed:
-                item.FailureReason = self.reason
-        setattr(information, "FailedSOPSequence" if failed else "ReferencedSOPSequence", asked.ReferencedSOPSequence)
-        event = SOME_FAILED if failed else ALL_COMMITTED
-        if self.where == "here":
-            threading.Event().wait(0.1)  # after the answer to the request
-        else:
-            ae = AE("PACS")
-            ae.add_requested_context(PUSH_MODEL)
-            role = build_role(PUSH_MODEL, scu_role=False, scp_role=True)
-            assoc = ae.associate("127.0.0.1", int(self.where), ext_neg=[role])
-        assert assoc is not None
-        answer, _ = assoc.send_n_event_report(information, event, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-        self.answers.append(int(answer.Status))
-        if self.where != "here":
-            assoc.release()
 
 
 @pytest.fixture
@@ -128,15 +55,21 @@ def pacs() -> Iterator[Pacs]:
 Begin = Callable[..., Bench]
 
 
+def allowing_pacs(pacs: Pacs, *, commitment: bool) -> str:
+    """Settings with the archive as destination."""
+    return (
+        "[analysis]\nallow_research_models = true\n"
+        f'[[destination]]\nname = "pacs"\nurl = "dicom://PACS@127.0.0.1:{pacs.port}"\n'
+        f'results = ["sr", "secondary-capture"]\ncommitment = {str(commitment).lower()}\n'
+    )
+
+
 @pytest.fixture
 def begin(bench: Callable[[str], Bench], pacs: Pacs) -> Begin:
     """A study whose results are on their way to the archive."""
 
     def received(*, commitment: bool = True) -> Bench:
-        made = bench(
-            f'[[destination]]\nname = "pacs"\nurl = "dicom://PACS@127.0.0.1:{pacs.port}"\n'
-            f'results = ["sr", "secondary-capture"]\ncommitment = {str(commitment).lower()}\n'
-        )
+        made = bench(allowing_pacs(pacs, commitment=commitment))
         made.context = replace(made.context, models=lambda: (OneTooth(),), load=lambda model: model.load("cpu"))
         made.receive(as_bytes(xray(PANORAMIC)))
         made.work()
@@ -348,6 +281,71 @@ def test_a_cut_connection_keeps_what_was_stored(begin: Begin, pacs: Pacs) -> Non
     assert seen(made).state == "delivered"
     assert [each.times_sent for each in seen(made).objects] == [1, 1]
     assert len(pacs.stored) == 2
+
+
+def test_what_cannot_be_sent_again_is_given_up_after_days(begin: Begin, pacs: Pacs) -> None:
+    """The archive lost it and never comes back: its looks are not counted, but they end, with the last words."""
+    pacs.lost = 1
+    made = begin()
+    pacs.cuts = 9
+    for days, dead in ((2, False), (2, True)):
+        with made.services.db.begin() as session:
+            for request in session.scalars(select(CommitmentRequest)):
+                request.asked_at -= timedelta(days=days)
+        again(made)
+        assert (made.rows()[-1].dead_at is not None) == dead
+    assert "not sent again for days: PACS at" in made.rows()[-1].message
+    assert "cut the connection" in made.rows()[-1].message
+
+
+@pytest.mark.parametrize("conclusion", [Conclusion.WITHDRAW, Conclusion.SIGN])
+def test_what_a_person_took_back_is_not_sent_again(
+    bench: Callable[[str], Bench], pacs: Pacs, conclusion: Conclusion
+) -> None:
+    """The archive heeds the rejection note and has the objects no longer: nobody asks for them or sends them again."""
+    pacs.where = "silent"
+    notes = ', "rejection"' if conclusion is Conclusion.SIGN else ""
+    made = bench(allowing_pacs(pacs, commitment=True).replace('"sr", ', f'"sr"{notes}, '))
+    arrived(made)
+    made.work()
+    first = list(pacs.stored)
+    assert len(first) == 2
+    sign(made, "one", conclusion=conclusion, reason="wrong patient")
+    made.work()
+    assert len(pacs.stored) > 2, "the note went out"
+    asked = pacs.asked[0]
+    failed = {str(item.ReferencedSOPInstanceUID): 0x0112 for item in asked.ReferencedSOPSequence}
+    assert set(failed) == set(first)
+    report = CommitmentReport(str(asked.TransactionUID), (), failed)
+    assert sent.answered(made.services.db, report)
+    (row,) = (row for row in made.rows() if row.stage == Stage.COMMIT and row.job_id == made.jobs()[0].id)
+    run(made.context, row.id)
+    assert [uid for uid in pacs.stored if pacs.stored.count(uid) > 1] == []
+    assert made.jobs()[0].state == "delivered"
+    assert "a person took these results back" in next(each.message for each in made.rows() if each.id == row.id)
+
+
+def test_a_withdrawal_waits_for_a_look_that_is_under_way(bench: Callable[[str], Bench], pacs: Pacs) -> None:
+    """It may be sending again what was lost: the rejection note has to come after that."""
+    pacs.where = "silent"
+    made = bench(allowing_pacs(pacs, commitment=True))
+    arrived(made)
+    made.work()
+    look = made.rows()[-1]
+    sign(made, "one", conclusion=Conclusion.WITHDRAW, reason="wrong patient")
+    run(made.context, made.rows()[-1].id)
+    note = made.rows()[-1]
+    with made.services.db.begin() as session:
+        session.execute(update(Outbox).where(Outbox.id == look.id).values(not_before=clock.now()))
+    taken = outbox.claim(made.services.db, look.id, 30.0)
+    assert taken is not None
+    run(made.context, note.id)
+    waits = next(row for row in made.rows() if row.id == note.id)
+    assert waits.message.startswith("waits for an earlier report")
+    assert (len(pacs.stored), waits.attempts) == (2, 0)
+    outbox.wait(made.services.db, taken, "waits for storage commitment")
+    again(made)
+    assert len(pacs.stored) == 3
 
 
 def test_up_starts_workers_for_every_stage() -> None:

@@ -4,19 +4,22 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pydicom
 
 from service.db import jobs, outbox, reviews
 from service.db.jobs import StageEnd, StoredArtifact, StoredInstance
+from service.db.retention import expire
 from service.db.reviews import Request, record_request
 from service.db.tables import Outbox
 from service.domain.finding import Analysis
 from service.domain.job import Stage
 from service.domain.review import Action, Conclusion, Deed, Reviewer, judge
 from service.storage import get, put
-from tests.bench import PANORAMIC, Bench, allowing
+from tests.bench import PANORAMIC, Bench, OneTooth, allowing
 from tests.builders import analysis_of, as_bytes, uid_of, xray
 from tests.unit.web.rows import encoded
 from workers.pipeline import run
@@ -199,3 +202,48 @@ def test_a_withdrawal_takes_everything_back(bench: Callable[..., Bench], tmp_pat
     assert status_in(tmp_path / "record") == "entered-in-error"
     assert made.job().state == "delivered"
     assert "a person withdrew" in made.rows()[-1].message
+
+
+def _expired(made: Bench, folder: Path) -> None:
+    """Everything was delivered, and the images are gone after their time."""
+    assert expire(made.services.db, made.services.storage, timedelta(hours=-1)) == 1
+    assert not [path for path in (folder / "data" / "instances").rglob("*") if path.is_file()]
+
+
+def test_a_signature_after_the_images_are_gone(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """Retention took the pixels; a change, a new region and a signature still make every object, with its patient."""
+    made = bench(settings(tmp_path))
+    received(made)
+    before = delivered(tmp_path / "archive")
+    _expired(made, tmp_path)
+    image = uid_of("seen", "instance")
+    added = Action(Deed.ADD, kind="caries", tooth=46, image=image, box=(10, 20, 60, 90))
+    sign(made, "one", Action(Deed.REJECT, seen(made)[2][0]), added)
+    made.work()
+    assert made.job().state == "delivered", [row.message for row in made.rows()]
+    assert status_in(tmp_path / "record") == "final"
+    after = delivered(tmp_path / "archive")
+    new = [pydicom.dcmread(io.BytesIO(after[name])) for name in after if name not in before]
+    first = pydicom.dcmread(io.BytesIO(next(iter(before.values()))))
+    assert sorted(ds.Modality for ds in new) == ["SEG", "SR"]
+    assert {(ds.PatientID, ds.PatientName, ds.AccessionNumber, ds.StudyInstanceUID) for ds in new} == {
+        (first.PatientID, first.PatientName, first.AccessionNumber, STUDY)
+    }
+    assert all(image.encode() in after[name] for name in after)
+    (header,) = (path for path in (tmp_path / "data" / "headers").rglob("*") if path.is_file())
+    assert "PixelData" not in pydicom.dcmread(header)
+
+
+def test_a_withdrawal_after_the_images_are_gone(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """A report of the wrong patient can be taken back however long ago it was: record and archive are told."""
+    made = bench(settings(tmp_path))
+    made.context = replace(made.context, models=lambda: (OneTooth(),), load=lambda model: model.load("cpu"))
+    made.receive(as_bytes(xray(PANORAMIC, seed="seen", StudyInstanceUID=STUDY)))
+    made.work()
+    assert status_in(tmp_path / "record") == "preliminary"
+    _expired(made, tmp_path)
+    sign(made, "one", conclusion=Conclusion.WITHDRAW, reason="wrong patient")
+    made.work()
+    assert made.job().state == "delivered", [row.message for row in made.rows()]
+    assert status_in(tmp_path / "record") == "entered-in-error"
+    assert any(name.startswith("rejection") for name in delivered(tmp_path / "archive"))

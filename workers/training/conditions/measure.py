@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from workers.models.conditions import CONDITIONS, HEADS, Judged, LoadedToothConditions
+from workers.models.conditions import CONDITIONS, HEADS, NEVER, Judged, LoadedToothConditions
 from workers.models.tooth_crops import Place, overlap
 from workers.training.calibration import fit_platt
 from workers.training.conditions.crops import SAME, Case, matches
@@ -111,8 +111,12 @@ def outcome(
     model: LoadedToothConditions,
     pictures: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> Outcome:
-    """Certainties beside labels; a missed box counts with what would be said of a tooth there."""
+    """Certainties beside labels; a missed box counts with what would be said of a tooth there.
+
+    What a bundle does not answer is unknown: so the outcomes of all bundles have the same classes.
+    """
     truth = np.stack([entry.labels for entry in entries])[:, : len(CONDITIONS)]
+    truth[:, [kind not in model.settings.answers for kind in CONDITIONS]] = np.nan
     return Outcome(
         classes=CONDITIONS,
         scores=np.stack([model.certainties(entry.judged) for entry in entries])[:, : len(CONDITIONS)],
@@ -131,8 +135,11 @@ def _name(entry: Entry) -> str:
     return f"{entry.case.film.name}, {where}, labelled {' and '.join(entry.names) or 'nothing'}"
 
 
-def calibration(entries: Sequence[Entry]) -> dict[str, Any]:
-    """``curves``, ``proposal_curves`` and ``thresholds`` of the bundle, from places on films that trained nothing."""
+def calibration(entries: Sequence[Entry], said: Sequence[str] = HEADS) -> dict[str, Any]:
+    """``curves``, ``proposal_curves`` and ``thresholds`` of the bundle, from places on films that trained nothing.
+
+    Heads that are not in ``said`` are never said.
+    """
     tooth, proposed = fit_curves(entries), fit_proposal_curves(entries)
     scores = np.stack([_certainties(entry, proposed if entry.route == PROPOSAL else tooth) for entry in entries])
     truth = np.stack([entry.labels for entry in entries])
@@ -142,7 +149,7 @@ def calibration(entries: Sequence[Entry]) -> dict[str, Any]:
         mine = np.array([entry.route == route for entry in entries])
         enough = (truth[mine] == 1).sum(0) >= _FEW  # else what holds for both routes together holds for this one
         alone = [_threshold(scores[mine, k], truth[mine, k]) if enough[k] else every[k] for k in range(len(HEADS))]
-        table.append(alone)
+        table.append([least if head in said else NEVER for head, least in zip(HEADS, alone, strict=True)])
     return {"curves": tooth[:, :2].tolist(), "proposal_curves": proposed.tolist(), "thresholds": table}
 
 
@@ -177,11 +184,11 @@ def fit_proposal_curves(entries: Sequence[Entry]) -> Floats:
 
 
 def _threshold(scores: Floats, truth: NDArray[np.float32]) -> float:
-    """The best F1 at a precision of 0.8, else of 0.7 or 0.6, else the best F0.5; 1 where there is nothing to go by."""
+    """The best F1 at a precision of 0.8, else of 0.7 or 0.6, else the best F0.5; NEVER without an example."""
     known = ~np.isnan(truth)
     scores, yes = scores[known], truth[known] == 1
     if not yes.any():
-        return 1.0
+        return NEVER
     order = np.argsort(-scores, kind="stable")
     right = yes[order].cumsum()
     precision, recall = right / np.arange(1, len(order) + 1), right / yes.sum()
@@ -209,7 +216,8 @@ def served(entries: Sequence[Entry], model: LoadedToothConditions) -> dict[str, 
     """
     least = model.settings.thresholds
     figures: dict[str, dict[str, Any]] = {}
-    for k, kind in enumerate(CONDITIONS):
+    for kind in model.settings.answers:
+        k = HEADS.index(kind)
         said = np.array(
             [
                 e.route != MISSED and model.certainties(e.judged)[k] >= least[0 if e.route == TOOTH else 1, k]

@@ -1,9 +1,15 @@
-"""Training of the object network, from the tooth network's weights: it knows what teeth look like already."""
+"""Training of the object network, from the tooth network's weights: it knows what teeth look like already.
+
+Everything that a training needs to go on after a kill lies in ``checkpoint.pt`` of its folder.
+"""
 
 import copy
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every torch user knows
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
 from workers.models.objects import DEVIATION, MEAN
 from workers.models.tooth_crops import Jaws
@@ -18,24 +25,50 @@ from workers.networks.object_net import KINDS, ObjectNet
 from workers.training.conditions.labels import Labelled
 from workers.training.conditions.targets import draw_view
 from workers.training.images.augment import augment
+from workers.training.images.checkpoints import read_checkpoint
+from workers.training.images.learner import write_weights
 from workers.training.images.plan import Augmentation
+from workers.training.journal import Journal
 from workers.training.progress import Progress
 
+CANVAS = (224, 448)
 _TONES = Augmentation(rotation=0, zoom=0, stretch=0, shift=0, flip=False, contrast=0.3, erasing=0.25, erased=0.15)
-_BATCH = 4
-_RATE, _WARM = 1.2e-3, 0.05
+_WARM = 0.05
 _SIZE_WEIGHT = 0.5
 _CENTRE = 0.97  # heat above this is a centre
+_LOG_STEPS, _SAVE_SECONDS = 20, 120.0
+_RESUMED = 1000  # a run that is gone on with draws other views than those it has seen
 
 Marked = tuple[Jaws, tuple[Labelled, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPlan:
+    """How the object network is trained.
+
+    Attributes:
+        minutes: time budget; the schedule ends with it.
+        size: rows and columns that it sees.
+        mixed: bfloat16 where it is safe.
+        device: as in the setting ``analysis.device``.
+    """
+
+    minutes: float
+    size: tuple[int, int] = CANVAS
+    batch: int = 4
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 1e-2
+    mixed: bool = False
+    seed: int = 0
+    device: str = "auto"
 
 
 class Views(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     """Endless batches of views, made in the worker process of a DataLoader."""
 
-    def __init__(self, films: Sequence[Marked], size: tuple[int, int], seed: int) -> None:
+    def __init__(self, films: Sequence[Marked], plan: ObjectPlan, seed: int) -> None:
         """``films``: jaws and boxes of each."""
-        self.films, self.size, self.seed = films, size, seed
+        self.films, self.plan, self.seed = films, plan, seed
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Pixels (B, 1, rows, columns) and targets."""
@@ -43,10 +76,10 @@ class Views(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         rng = np.random.default_rng(self.seed)
         rare = np.array([_weight(boxes) for _, boxes in self.films])
         while True:
-            index = rng.choice(len(self.films), _BATCH, p=rare / rare.sum())
-            views = [draw_view(jaws, boxes, self.size, rng) for jaws, boxes in (self.films[i] for i in index)]
+            index = rng.choice(len(self.films), self.plan.batch, p=rare / rare.sum())
+            views = [draw_view(jaws, boxes, self.plan.size, rng) for jaws, boxes in (self.films[i] for i in index)]
             raw = torch.from_numpy(np.stack([v.pixels for v in views])[:, None] * 255).round().byte()
-            pixels = augment(raw, self.size, _TONES, rng)
+            pixels = augment(raw, self.plan.size, _TONES, rng)
             yield (pixels - MEAN) / DEVIATION, torch.from_numpy(np.stack([v.targets for v in views]))
 
 
@@ -62,39 +95,148 @@ def start_from_teeth(net: ObjectNet, teeth: nn.Module) -> ObjectNet:
     return net
 
 
-def train_objects(
-    net: ObjectNet, films: Sequence[Marked], size: tuple[int, int], minutes: float, seed: int, device: str = "auto"
-) -> ObjectNet:
-    """Train for some minutes; the averaged weights."""
-    torch.manual_seed(seed)
-    where = torch_device(device)
-    net = net.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged, progress = copy.deepcopy(net).eval(), Progress()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=1e-2)
-    batches = iter(DataLoader(Views(films, size, seed), batch_size=None, num_workers=1, prefetch_factor=8))
-    started, step, mean = time.perf_counter(), 0, 0.0
-    while (done := (time.perf_counter() - started) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * min(done / _WARM, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
-        pixels, targets = (part.to(where) for part in next(batches))
-        loss = object_loss(net.train()(pixels.contiguous(memory_format=torch.channels_last)), targets)
-        optimizer.zero_grad(set_to_none=True)
+class Run:
+    """A training under way: network, its average, optimizer, steps and seconds done."""
+
+    def __init__(self, net: ObjectNet, plan: ObjectPlan) -> None:
+        """A new one."""
+        torch.manual_seed(plan.seed)
+        self.plan, self.steps, self.seconds, self.device = plan, 0, 0.0, torch_device(plan.device)
+        self.net = net.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = copy.deepcopy(net).eval()
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+
+    @property
+    def done(self) -> float:
+        """Elapsed part of the time; 1 = at its end."""
+        return self.seconds / (60 * self.plan.minutes)
+
+    def step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> float:
+        """One step of the optimizer; the loss. Warm-up, then a cosine to zero."""
+        for group in self.optimizer.param_groups:
+            falling = 0.5 * (1 + math.cos(math.pi * min(self.done, 1.0)))
+            group["lr"] = self.plan.learning_rate * min(self.done / _WARM, 1.0) * falling
+        pixels, targets = (part.to(self.device) for part in batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.mixed):
+            output = self.net.train()(pixels.contiguous(memory_format=torch.channels_last))
+        loss = object_loss(output.float(), targets)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        _average(averaged, net, min(0.99, (1 + step) / (10 + step)))
-        mean += (float(loss.detach()) - mean) / min(step, 50)
-        progress.tell(f"objects {100 * done:5.1f} %, step {step}, loss {mean:.3f}")
-    progress.end(f"objects: {step} steps, loss {mean:.3f}")
-    return averaged.cpu()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimizer.step()
+        self.steps += 1
+        self._average()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(0.99, (1 + self.steps) / (10 + self.steps))
+        for a, b in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
+            if a.is_floating_point():
+                a.lerp_(b, 1 - keep)
+
+    @torch.no_grad()
+    def watch(self, films: Sequence[Marked]) -> float:
+        """Loss of the averaged weights on films as the model takes them."""
+        losses = []
+        for jaws, boxes in films:
+            view = draw_view(jaws, boxes, self.plan.size, None)
+            pixels, targets = (
+                torch.from_numpy(part.copy())[None].to(self.device) for part in (view.pixels, view.targets)
+            )
+            losses.append(float(object_loss(self.averaged((pixels[:, None] - MEAN) / DEVIATION), targets)))
+        return round(float(np.mean(losses)), 4)
+
+    def save(self, file: Path) -> None:
+        """Write all of it, complete or not at all."""
+        state = {"network": self.net.state_dict(), "averaged": self.averaged.state_dict()}
+        write_weights(state | {"optimizer": self.optimizer.state_dict(), "done": [self.steps, self.seconds]}, file)
+
+    def restore(self, file: Path) -> None:
+        """Go on where a killed run stopped; from the beginning where it wrote nothing. Raises ConfigurationError."""
+        if not file.is_file():
+            return
+        try:
+            state = torch.load(file, map_location=self.device, weights_only=True)
+            self.net.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.steps, self.seconds = int(state["done"][0]), float(state["done"][1])
+        except Exception as error:  # torch raises many kinds for a file that is not its own
+            message = f"{file} is of another plan or damaged; train without --resume or into another folder"
+            raise ConfigurationError(message) from error
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, net: nn.Module, keep: float) -> None:
-    for a, b in zip(averaged.state_dict().values(), net.state_dict().values(), strict=True):
-        if a.is_floating_point():
-            a.lerp_(b, 1 - keep)
+def forget(out: Path) -> None:
+    """Take away what an earlier run left, so that nobody goes on with it."""
+    for name in ("model.pt", "checkpoint.pt"):
+        (out / name).unlink(missing_ok=True)
+
+
+def train_objects(
+    net: ObjectNet,
+    films: Sequence[Marked],
+    held: Sequence[Marked],
+    plan: ObjectPlan,
+    out: Path,
+    *,
+    resume: bool = False,
+) -> ObjectNet:
+    """Train for some minutes; the averaged weights, on the CPU.
+
+    Writes ``out/model.pt``, ``plan.json``, ``log.jsonl``, and while it runs ``checkpoint.pt``.
+
+    Args:
+        net: with the weights to begin with.
+        films, held: jaws and boxes; of ``held`` only the loss is looked at.
+        plan: everything else.
+        out: folder for the results; made if need be.
+        resume: go on with the run that ``out`` holds; what was trained to its end is given as it is.
+
+    Raises:
+        ConfigurationError: ``out`` holds a run of something else.
+    """
+    told = json.dumps(asdict(plan), indent=2) + "\n"
+    ended = all((out / name).is_file() for name in ("model.pt", "plan.json"))
+    if resume and ended and (out / "plan.json").read_text(encoding="utf-8") == told:
+        net.load_state_dict(read_checkpoint(out / "model.pt"))
+        return net
+    out.mkdir(parents=True, exist_ok=True)
+    run = Run(net, plan)
+    if resume:
+        run.restore(out / "checkpoint.pt")
+        (out / "model.pt").unlink(missing_ok=True)  # of another plan
+    else:
+        forget(out)
+    (out / "plan.json").write_text(told, encoding="utf-8")
+    with Journal(out, resumed=run.steps > 0) as journal:
+        _learn(run, films, held, out, journal)
+    write_weights(run.averaged.cpu().state_dict(), out / "model.pt")
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+    return run.averaged
+
+
+def _learn(run: Run, films: Sequence[Marked], held: Sequence[Marked], out: Path, journal: Journal) -> None:
+    progress, losses = Progress(), list[float]()
+    views = Views(films, run.plan, run.plan.seed + _RESUMED * run.steps)
+    batches = iter(DataLoader(views, batch_size=None, num_workers=1, prefetch_factor=8))
+    saved = time.perf_counter()
+    begun = saved - run.seconds
+    while run.done < 1:
+        losses.append(run.step(next(batches)))
+        run.seconds = time.perf_counter() - begun
+        late = time.perf_counter() - saved > _SAVE_SECONDS or run.done >= 1
+        if run.steps % _LOG_STEPS and not late:
+            continue
+        line = {"step": run.steps, "seconds": round(run.seconds), "loss": round(float(np.mean(losses)), 4)}
+        losses.clear()
+        if late:
+            run.save(out / "checkpoint.pt")
+            line["val_loss"] = run.watch(held)
+            saved = time.perf_counter()
+        journal.write(line)
+        progress.tell(f"objects {100 * run.done:5.1f} %  {line}")
+    progress.end(f"objects: {run.steps} steps")
 
 
 def object_loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

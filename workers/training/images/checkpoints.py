@@ -153,7 +153,9 @@ def _grey(value: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
 def _fetch(library: str, name: str) -> State:
     """Weights by name, from where the library gets them. Raises ConfigurationError."""
     if importlib.util.find_spec(library) is None:
-        message = f"{library} is not installed; install it, or give a checkpoint file"
+        message = (
+            f"--start {library}:{name}: {library} is not installed; pip install {library}, or give a checkpoint file"
+        )
         raise ConfigurationError(message)
     try:
         if library == "timm":
@@ -161,7 +163,10 @@ def _fetch(library: str, name: str) -> State:
         else:
             network = importlib.import_module("torchvision.models").get_model(name, weights="DEFAULT")
     except Exception as error:  # no internet, no such name, no weights: each library has its own errors
-        message = f"{library} gives no weights called {name} ({error}); give a checkpoint file instead"
+        message = (
+            f"--start {library}:{name}: {library} gives no such weights ({type(error).__name__}: {error}); it fetches "
+            "them from the internet; where there is none, give a checkpoint file"
+        )
         raise ConfigurationError(message) from error
     state: State = network.state_dict()
     return state

@@ -1,43 +1,34 @@
 """A trained classifier to a MONAI bundle that ``workers.models.image_classifier`` serves."""
 
-import hashlib
-import io
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import monai
-import numpy as np
-import torch
 from torch import nn
 
 from workers.models.dropped_classifier import KIND
+from workers.models.mapping import NAME
+from workers.training.bundles import write_json, write_metadata, write_weights
 from workers.training.images.plan import Plan
 
-_SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-_USE = "Research and evaluation only; not for diagnosis. Results are unverified until a person has reviewed them."
-_KERNEL = 4  # dimensions of a convolution's weights
+EXAMPLE = f"{NAME}.example"  #: what ``write_mapping`` leaves for a person to fill in
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a bundle says of itself in words.
+    """What a bundle says of itself in words; of its data see ``bundles.provenance``.
 
     Attributes:
         name: of the bundle and its algorithm.
-        version: raised with every change of weights.
-        task, description, license, data_source, data_type, image_classes: as in MONAI's metadata.
+        task, description, data_type, image_classes: as in MONAI's metadata.
         references: papers.
         modalities, body_parts: which images a bundle that is dropped in takes (dentgate.json).
     """
 
     name: str
-    version: str
     task: str
     description: str
-    license: str
-    data_source: str
     data_type: str
     image_classes: str
     references: tuple[str, ...] = ()
@@ -57,35 +48,24 @@ class Serving:
 
 
 def export_bundle(
-    network: nn.Module, plan: Plan, bundle: Path, facts: Facts, serving: Serving, training: dict[str, Any]
+    network: nn.Module, plan: Plan, bundle: Path, facts: Facts, serving: Serving, words: Mapping[str, Any]
 ) -> str:
-    """Write models/model.pt, configs/metadata.json, configs/inference.json and, where there is none, a card.
+    """Write models/model.pt, configs/metadata.json and configs/inference.json.
 
     Args:
         network: as ``fit`` gives it.
         plan: of its training.
         bundle: folder; made if need be.
         facts, serving: words and numbers.
-        training: hardware, figures and whatever else metadata.json shall say under "training".
+        words: more for metadata.json: of the data, and under ``training`` what the plan does not say.
 
     Returns:
         The SHA-256 of the weights, hexadecimal.
     """
-    # kernels only: batch statistics do not fit into half precision
-    state = {key: value.half() if value.ndim == _KERNEL else value for key, value in network.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    for folder in ("models", "configs", "docs"):
-        (bundle / folder).mkdir(parents=True, exist_ok=True)
-    (bundle / "models" / "model.pt").write_bytes(content)
+    digest = write_weights(bundle, network.state_dict())
     write_serving(bundle, plan, serving)
-    settings = asdict(plan) | {"network": plan.definition()}
-    _write(bundle / "configs" / "metadata.json", _metadata(plan, facts, digest) | {"training": settings | training})
-    card = bundle / "docs" / "README.md"
-    if not card.exists():
-        card.write_text(_card(plan, facts), encoding="utf-8")
+    training = asdict(plan) | {"network": plan.definition()} | words.get("training", {})
+    write_metadata(bundle, _words(plan, facts) | dict(words) | {"training": training}, digest)
     return digest
 
 
@@ -105,61 +85,43 @@ def write_serving(bundle: Path, plan: Plan, serving: Serving) -> None:
         "mirrored": serving.mirrored,
         "findings": serving.findings,
     }
-    _write(bundle / "configs" / "inference.json", document)
+    write_json(bundle / "configs" / "inference.json", document)
 
 
 def write_mapping(bundle: Path, plan: Plan, facts: Facts, serving: Serving) -> bool:
-    """Write dentgate.json, by which a bundle that is dropped in serves; False where no class is a known finding."""
-    channels = {
-        str(plan.classes.index(name)): {"finding": kind, "threshold": round(threshold, 4)}
-        for name, threshold in zip(plan.classes, serving.thresholds, strict=True)
-        if (kind := serving.findings.get(name))
-    }
-    document = {"modality": list(facts.modalities), "channels": channels}
+    """Write dentgate.json, by which a bundle that is dropped in serves.
+
+    Where no class is a known finding, dentgate.json.example is written instead, and False returned: which codes the
+    classes have only a person knows. What a person made of it stays.
+    """
+    thresholds = {str(k): round(value, 4) for k, value in enumerate(serving.thresholds)}
+    found = {str(k): kind for k, name in enumerate(plan.classes) if (kind := serving.findings.get(name))}
+    channels = {key: {"finding": kind, "threshold": thresholds[key]} for key, kind in found.items()}
+    document: dict[str, Any] = {"modality": list(facts.modalities), "channels": channels}
     if facts.body_parts:
         document["body_part"] = list(facts.body_parts)
     if channels:
-        _write(bundle / "dentgate.json", document)
+        (bundle / EXAMPLE).unlink(missing_ok=True)
+    else:
+        document["channels"] = {
+            str(k): {"finding": f"SCT:CODE:{name}", "threshold": thresholds[str(k)], "site": "SITE"}
+            for k, name in enumerate(plan.classes)
+        }
+    write_json(bundle / (NAME if channels else EXAMPLE), document)
     return bool(channels)
 
 
-def note_figures(bundle: Path, figures: dict[str, Any]) -> None:
-    """Write what was measured into metadata.json, under ``eval_metrics``."""
-    file = bundle / "configs" / "metadata.json"
-    metadata = json.loads(file.read_text(encoding="utf-8"))
-    _write(file, metadata | {"eval_metrics": {"validation": figures}})
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _metadata(plan: Plan, facts: Facts, digest: str) -> dict[str, Any]:
+def _words(plan: Plan, facts: Facts) -> dict[str, Any]:
     return {
-        "schema": _SCHEMA,
         "kind": KIND,
-        "version": facts.version,
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": np.__version__,
-        "required_packages_version": {"scipy": "1.11", "scikit-image": "0.25"},
         "name": facts.name,
         "task": facts.task,
         "description": facts.description,
-        "authors": "The Dentgate developers",
-        "manufacturer": "Dentgate",
-        "copyright": "Copyright (c) The Dentgate developers",
-        "license": facts.license,
-        "data_source": facts.data_source,
         "data_type": facts.data_type,
         "image_classes": facts.image_classes,
         "label_classes": ", ".join(plan.classes),
         "pred_classes": ", ".join(plan.classes),
-        "eval_metrics": {},
-        "intended_use": _USE,
-        "research": True,
         "references": list(facts.references),
-        "weights_sha256": digest,
         "network_data_format": _format(plan),
     }
 
@@ -186,15 +148,3 @@ def _format(plan: Plan) -> dict[str, Any]:
         "channel_def": {str(index): name for index, name in enumerate(plan.classes)},
     }
     return {"inputs": {"image": image}, "outputs": {"pred": answers}}
-
-
-def _card(plan: Plan, facts: Facts) -> str:
-    lines = (
-        f"# {facts.name}",
-        facts.description,
-        f"Classes: {', '.join(plan.classes)} ({'one of them' if plan.exclusive else 'each by itself'}).",
-        f"Trained on: {facts.data_source}. Licence: {facts.license}",
-        "Figures: report.html beside the training. Not tested: everything that is not in that report.",
-        _USE,
-    )
-    return "\n\n".join(lines) + "\n"

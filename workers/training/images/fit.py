@@ -19,11 +19,11 @@ from scipy.special import softmax
 from torch import nn
 
 from service.domain.errors import ConfigurationError
-from workers.training.images.checkpoints import load_start
+from workers.training.images.checkpoints import load_start, read_checkpoint
 from workers.training.images.learner import Learner, loss_of, write_weights
 from workers.training.images.plan import Plan
 from workers.training.images.samples import Sample, check_samples
-from workers.training.journal import Journal
+from workers.training.journal import Journal, read_journal
 from workers.training.metrics import area_under_roc
 from workers.training.progress import Progress
 
@@ -54,7 +54,7 @@ def fit(  # noqa: PLR0913 - five of them by name, with defaults
         out: folder for the results; made if need be.
         start: weights to begin with, see ``checkpoints.load_start``.
         frozen: keep those weights as they are and train the rest.
-        resume: go on with the run that ``out`` holds, if it holds one.
+        resume: go on with the run that ``out`` holds, if it holds one; what was trained to its end is given as it is.
         log: tells how far it is; None = standard output.
 
     Returns:
@@ -69,16 +69,44 @@ def fit(  # noqa: PLR0913 - five of them by name, with defaults
     network = build_network(plan)
     loaded = load_start(network, start) if start else frozenset[str]()
     out.mkdir(parents=True, exist_ok=True)
+    if resume and _finished(plan, out):
+        (log or Progress()).end(f"{out / 'model.pt'} was trained to its end before; without --resume it begins anew")
+        return _trained(plan, out)
     learner = Learner(train, network, plan, loaded if frozen else frozenset())
     if resume:
         learner.restore(out / "checkpoint.pt")
-    (out / "plan.json").write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
+    else:
+        (out / "checkpoint.pt").unlink(missing_ok=True)  # of an earlier run, which nobody wants to go on with
+    (out / "model.pt").unlink(missing_ok=True)
+    (out / "plan.json").write_text(_text(plan), encoding="utf-8")
     with Journal(out, resumed=learner.steps > 0) as journal:
         _learn(learner, validation, out, journal, log or Progress())
-    kept = (learner.best or learner.averaged).cpu().eval()
-    write_weights(kept.state_dict(), out / "model.pt")
+    write_weights((learner.best or learner.averaged).cpu().state_dict(), out / "model.pt")
     (out / "checkpoint.pt").unlink(missing_ok=True)
-    return kept
+    return _trained(plan, out)
+
+
+def trained_minutes(plan: Plan, out: Path) -> float:
+    """How long a training took, over all its runs; early stopping makes it shorter than the plan."""
+    seconds = [line["seconds"] for line in read_journal(out) if "seconds" in line]
+    return round(max(seconds) / 60, 1) if plan.patience and seconds else plan.minutes
+
+
+def _text(plan: Plan) -> str:
+    return json.dumps(asdict(plan), indent=2) + "\n"
+
+
+def _finished(plan: Plan, out: Path) -> bool:
+    """Whether ``out`` holds a training of the same plan that came to its end."""
+    told = out / "plan.json"
+    return (out / "model.pt").is_file() and told.is_file() and told.read_text(encoding="utf-8") == _text(plan)
+
+
+def _trained(plan: Plan, out: Path) -> nn.Module:
+    """The network as its file has it, so that nothing depends on whether it was trained in this run."""
+    network = build_network(plan)
+    network.load_state_dict(read_checkpoint(out / "model.pt"))
+    return network.eval()
 
 
 def build_network(plan: Plan) -> nn.Module:
@@ -116,7 +144,7 @@ def _learn(learner: Learner, validation: Sequence[Sample], out: Path, journal: J
                     learner.best = copy.deepcopy(learner.averaged)
                 learner.watched = (best, stale)
             journal.write(line)
-            told.tell(f"{100 * done:5.1f} %  {line}")
+            told.tell(", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in line.items()), done)
         if now - saved > _SAVE_SECONDS:
             learner.save(out / "checkpoint.pt")
             saved = now

@@ -15,7 +15,7 @@ from torch import nn
 from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
 from workers.training.images.augment import augment
-from workers.training.images.plan import Plan
+from workers.training.images.plan import Optimizer, Plan
 from workers.training.images.samples import Sample, drawing_chances
 
 _CLIP = 5.0  # norm of the gradient
@@ -34,7 +34,8 @@ class Learner:
         self._still = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and not m.weight.requires_grad]
         self.averaged = copy.deepcopy(network).eval()
         self.best: nn.Module | None = None
-        self.optimizer = torch.optim.AdamW(_groups(network, plan.weight_decay), lr=plan.learning_rate)
+        optimizer = torch.optim.AdamW if plan.optimizer == Optimizer.ADAMW else torch.optim.Adam
+        self.optimizer = optimizer(_groups(network, plan.weight_decay), lr=plan.learning_rate)
         self.pixels = torch.from_numpy(np.stack([s.pixels for s in train]).transpose(0, 3, 1, 2).copy())
         self.labels = torch.from_numpy(np.stack([s.labels for s in train]))
         self.chances = drawing_chances(train, plan.balance)
@@ -46,7 +47,7 @@ class Learner:
     def step(self, done: float) -> float:
         """One step; the loss. ``done``: elapsed part of the time."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.plan, done)
+            group["lr"] = self.plan.learning_rate_at(done)
         pixels, labels = self._batch(self.plan.size_at(done))
         self.network.train()
         for module in self._still:
@@ -145,12 +146,6 @@ def exchange(pixels: torch.Tensor, labels: torch.Tensor, rng: np.random.Generato
     pixels = pixels.clone()
     pixels[..., top : top + high, left : left + wide] = pixels[other, :, top : top + high, left : left + wide]
     return pixels, torch.lerp(labels, labels[other], high * wide / (rows * columns))
-
-
-def learning_rate(plan: Plan, done: float) -> float:
-    """Warm-up over 5 % of the time, then a cosine to 1 %; ``done``: elapsed part of the time, 0 to 1."""
-    warm = min((done + 1e-3) / 0.05, 1.0)
-    return plan.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, plan: Plan) -> torch.Tensor:

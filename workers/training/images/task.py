@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.domain.errors import ConfigurationError
+from workers.inference import torch_device
 from workers.models.image_classifier import ImageClassifier
+from workers.training.bundles import hardware, note_figures, provenance, write_card
 from workers.training.calibration import best_threshold, fit_platt, fit_softmax
 from workers.training.classifier_report import classifier_page
-from workers.training.images.export import Facts, Serving, export_bundle, note_figures, write_mapping
-from workers.training.images.fit import fit, logits_of
+from workers.training.images.export import Facts, Serving, export_bundle, write_mapping
+from workers.training.images.fit import fit, logits_of, trained_minutes
 from workers.training.images.nothing import drawn_nothing
 from workers.training.images.pictures import labelled, sample_of
 from workers.training.images.plan import Augmentation, Plan
@@ -41,9 +43,8 @@ BACKBONES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "vgg16-bn": ({"_target_": "workers.networks.vgg.VGG16", "normalized": True}, {"learning_rate": 1e-4, "batch": 16}),
 }
 _COLOUR_MEAN, _COLOUR_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # those of ImageNet
-_PRETRAINED, _STRENGTH = "pretrained", "strength"
 _AUGMENTATION = {f.name for f in fields(Augmentation)}
-_PLAN = {f.name for f in fields(Plan)} - {"classes", "network", "augmentation"} | {_PRETRAINED, _STRENGTH}
+_PLAN = {f.name for f in fields(Plan)} - {"classes", "network", "augmentation"}
 _NOTED = ("headline", "images", "groups", "classes", "macro", "calibration_error")
 _FEW = 2  # of either kind; fewer cannot be calibrated on
 
@@ -99,18 +100,22 @@ class ImageTask:
         train, validation = (_samples(recipe.collection.part(part), plan, recipe) for part in ("train", "val"))
         rng = np.random.default_rng(plan.seed)
         train += drawn_nothing(recipe.nothing, plan.size, recipe.percentiles, len(plan.classes), rng)
-        start = order.settings.get(_PRETRAINED) or order.start
-        began = time.perf_counter()
-        network = fit(train, validation, plan, order.out, start=start, frozen=order.frozen, resume=order.resume)
-        minutes = round((time.perf_counter() - began) / 60, 1)
+        network = fit(train, validation, plan, order.out, start=order.start, frozen=order.frozen, resume=order.resume)
         serving = serving_of(network, validation, plan, recipe)
         bundle = order.out / recipe.facts.name
-        training = {"minutes": minutes, "start": str(start or "random weights"), "images": len(train)}
-        export_bundle(network, plan, bundle, recipe.facts, serving, training)
+        training = {
+            "minutes": trained_minutes(plan, order.out),
+            "start": str(order.start or "random weights"),
+            "images": len(train),
+            "hardware": hardware(torch_device(plan.device)),
+        }
+        words = provenance(replace(order, data=recipe.collection.folder)) | {"training": training}
+        export_bundle(network, plan, bundle, recipe.facts, serving, words)
         if self._shipped is None:
             write_mapping(bundle, plan, recipe.facts, serving)
         figures = self.evaluate(Evaluation(order.data, order.out, "val", bundle))
         note_figures(bundle, {key: figures[key] for key in _NOTED})
+        write_card(bundle)
         return bundle
 
     def evaluate(self, order: Evaluation) -> dict[str, Any]:
@@ -171,22 +176,18 @@ def plan_of(order: Training, recipe: Recipe) -> Plan:
 
 
 def changed(plan: Plan, settings: dict[str, Any]) -> Plan:
-    """A plan with settings by the names of its and the augmentation's fields; ``strength`` scales the augmentation.
+    """A plan with settings by the names of its and the augmentation's fields.
 
     Raises:
         ConfigurationError: a name is unknown or a value does not fit.
     """
     for key, value in settings.items():
-        if key == _PRETRAINED:
-            continue
         if key not in _AUGMENTATION | _PLAN:
             message = f"there is no setting {key!r}; known: {', '.join(sorted(_PLAN | _AUGMENTATION))}"
             raise ConfigurationError(message)
-        if key == _STRENGTH:
-            change: dict[str, Any] = {"augmentation": plan.augmentation.times(fitting(key, value, 1.0))}
-        elif key in _AUGMENTATION:
+        if key in _AUGMENTATION:
             changed_one = fitting(key, value, getattr(plan.augmentation, key))
-            change = {"augmentation": replace(plan.augmentation, **{key: changed_one})}
+            change: dict[str, Any] = {"augmentation": replace(plan.augmentation, **{key: changed_one})}
         else:
             change = {key: fitting(key, value, getattr(plan, key))}
         plan = replace(plan, **change)

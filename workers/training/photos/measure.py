@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from workers.models import mouth
 from workers.models.oral_photo import LoadedOralPhoto, OralPhoto
+from workers.training.bundles import write_json
 from workers.training.calibration import best_threshold, fit_platt
 from workers.training.outcome import UNKNOWN, Outcome
-from workers.training.photos.export import write_json
 from workers.training.photos.pictures import colours_of
 from workers.training.progress import Progress
 from workers.training.readers import Collection, Record
@@ -48,7 +48,7 @@ def read(
         logits.append(seen.logits.astype(np.float64))
         mouths.append(seen.mouth)
         refusals.append(refused)
-        progress.tell(f"{done} of {len(records)} photographs")
+        progress.tell(f"{done} of {len(records)} photographs", done / len(records))
     return Readings(np.stack(logits), np.array(mouths), tuple(refusals))
 
 

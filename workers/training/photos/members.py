@@ -1,14 +1,16 @@
 """Train the networks of the photograph model one after the other, and put them into one bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from service.domain.errors import ConfigurationError
+from workers.inference import torch_device
 from workers.networks.photo_net import PhotoNet
-from workers.training.images.fit import build_network, fit
+from workers.training.bundles import hardware, provenance
+from workers.training.images.fit import fit, trained_minutes
 from workers.training.images.plan import Plan
 from workers.training.images.samples import Sample
 from workers.training.photos.export import Parts, export_bundle
@@ -21,23 +23,30 @@ from workers.training.task import Training
 def train_members(order: Training, collection: Collection, train: list[Sample], validation: list[Sample]) -> Parts:
     """Train all networks; each has its folder in ``order.out``. Raises ConfigurationError before the first step."""
     networks, plans = list[PhotoNet](), list[Plan]()
-    for member in range(members_of(order)):
+    for member, folder in enumerate(folders_of(order)):
         plan = plan_of(order, collection.classes, member)
-        networks.append(_fit(order, train, validation, plan, order.out / f"member-{member}"))
+        networks.append(_fit(order, train, validation, plan, folder))
         plans.append(plan)
     return Parts(
         classes=collection.classes,
         members=networks,
         scope=fit_scope(networks[0], train, plans[0], np.random.default_rng(order.seed)),
         arguments=[_arguments(plan) for plan in plans],
-        training={
-            "seed": order.seed,
-            "minutes": order.minutes,
-            "networks": len(networks),
-            "hardware": f"{order.threads} thread of 2 shared CPU cores",
-        },
+        words=provenance(order) | {"training": _training(order, plans)},
         canvas=plans[0].size,
     )
+
+
+def _training(order: Training, plans: Sequence[Plan]) -> dict[str, Any]:
+    minutes = sum(trained_minutes(plan, folder) for plan, folder in zip(plans, folders_of(order), strict=True))
+    told = {"seed": order.seed, "minutes": round(minutes, 1), "networks": len(plans)}
+    start = {"start": str(order.start)} if order.start else {}
+    return told | start | {"threads": order.threads, "hardware": hardware(torch_device(order.device))}
+
+
+def folders_of(order: Training) -> list[Path]:
+    """The folder of each network, with its log.jsonl."""
+    return [order.out / f"member-{member}" for member in range(members_of(order))]
 
 
 def bundle_of(parts: Parts, out: Path) -> Path:
@@ -48,16 +57,11 @@ def bundle_of(parts: Parts, out: Path) -> Path:
 
 
 def _fit(order: Training, train: list[Sample], validation: list[Sample], plan: Plan, out: Path) -> PhotoNet:
-    """Train one network, unless a run that is gone on with had finished it; as its file has it."""
-    weights = out / "model.pt"
-    if not (order.resume and weights.is_file()):
-        fit(train, validation, plan, out, start=order.start, frozen=order.frozen, resume=order.resume)
-    network = build_network(plan)
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    network = fit(train, validation, plan, out, start=order.start, frozen=order.frozen, resume=order.resume)
     if not isinstance(network, PhotoNet):
         message = f"photographs are read by PhotoNet only, not by {type(network).__name__}; change no network"
         raise ConfigurationError(message)
-    return network.eval()
+    return network
 
 
 def _arguments(plan: Plan) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The task "photos" of ``dentgate train`` and ``evaluate``."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +10,30 @@ import numpy as np
 
 from workers.models.oral_photo import OralPhoto
 from workers.training import metrics
+from workers.training.bundles import note_figures, write_card
 from workers.training.classifier_report import classifier_page
 from workers.training.leakage import Member, find_leakage
 from workers.training.metrics import Summary
 from workers.training.outcome import Outcome
 from workers.training.photos.measure import HEALTHY, Colours, Readings, among_findings, calibrate, outcome_of, read
-from workers.training.photos.members import bundle_of, train_members
+from workers.training.photos.members import bundle_of, folders_of, train_members
 from workers.training.photos.pictures import read_photographs, samples_of
 from workers.training.photos.stress import blank, other_camera
 from workers.training.readers import Collection
-from workers.training.report import Prose, Table, write_report
+from workers.training.report import Charts, Prose, Table, learning_curves, write_report
 from workers.training.task import Evaluation, Training
 
 _TRAIN, _VAL = "train", "val"
+_NOTED = ("headline", "images", "groups", "classes", "macro", "among_findings", "served", "calibration_error")
 _SHOWN = ("auc", "average_precision", "precision", "recall", "specificity", "f1")
 CAVEATS = (
     "Labels say where a photograph was filed; a finding that is visible but was not filed counts as absent.",
-    "Healthy photographs come from another source: the findings among themselves are the harder and fairer figure.",
+    (
+        "Where healthy photographs come from another source, a network may tell them by its style alone: the findings "
+        "among themselves are the harder and fairer figure."
+    ),
     "Certainties and thresholds were fitted on the validation photographs; precision and recall flatter a little.",
-    "No photographs of another clinic or camera were there to be tested on; skin colours are not known.",
+    "Other clinics, cameras and skin colours were not tested unless these photographs hold them.",
 )
 
 
@@ -43,7 +50,10 @@ class Photos:
         parts = train_members(order, collection, samples_of(train), samples_of(validation))
         bundle = bundle_of(parts, order.out)
         calibrate(validation, bundle)
-        _measure(OralPhoto(bundle), collection, _VAL, order.out, log=order.out / "member-0" / "log.jsonl")
+        logs = [folder / "log.jsonl" for folder in folders_of(order)]
+        figures = _measure(OralPhoto(bundle), collection, _VAL, order.out, logs=logs)
+        note_figures(bundle, {key: figures[key] for key in _NOTED})
+        write_card(bundle)
         return bundle
 
     def evaluate(self, order: Evaluation) -> dict[str, Any]:
@@ -53,7 +63,7 @@ class Photos:
 
 
 def _measure(
-    photo: OralPhoto, collection: Collection, split: str, out: Path, *, stress: bool = False, log: Path | None = None
+    photo: OralPhoto, collection: Collection, split: str, out: Path, *, stress: bool = False, logs: Sequence[Path] = ()
 ) -> dict[str, Any]:
     model, part = photo.load("auto"), collection.part(split)
     started = time.perf_counter()
@@ -75,16 +85,25 @@ def _measure(
         "Findings on photographs of mouths",
         outcome,
         facts,
-        log=log,
         leakage=find_leakage([Member(r.file, r.split, r.group) for r in collection.records]),
         caveats=CAVEATS,
-        more=[_table("The findings among themselves, without healthy photographs", among), _prose(served)],
+        more=[
+            _table("The findings among themselves, without healthy photographs", among),
+            _prose(served),
+            *_curves(logs),
+        ],
     )
     page.figures.update(
         {"among_findings": among.to_json(), "shape_and_colour_alone": shapes.macro["auc"].value, "served": served}
     )
     write_report(out, page)
     return {"headline": page.headline, **facts, **page.figures}
+
+
+def _curves(logs: Sequence[Path]) -> list[Charts]:
+    """The learning curves of every network."""
+    found = [(number, learning_curves(log)) for number, log in enumerate(logs, 1)]
+    return [replace(charts, title=f"{charts.title} of network {n} of {len(logs)}") for n, charts in found if charts]
 
 
 def _other_camera(colour: Colours, number: int) -> Colours:

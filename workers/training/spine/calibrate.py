@@ -15,9 +15,9 @@ from scipy.special import expit
 from skimage import draw
 
 from workers.models.spine import Column, LoadedSpine, Spine, heat_feature
+from workers.training.bundles import write_json
 from workers.training.progress import Progress
 from workers.training.spine.evaluate import Case, cases
-from workers.training.spine.export import write_json
 from workers.training.spine.scoring import smape
 
 _SHARES = np.arange(0, 1.01, 0.1)

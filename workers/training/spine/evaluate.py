@@ -1,29 +1,35 @@
 """Measure a bundle on spine films by the very code that serves.
 
 With corners (``labels/landmarks.json``) points, angles and types are measured; with labels alone (``labels`` of normal
-and scoliosis, ``curve`` of single and double) the types.
+and scoliosis, ``curve`` of single and double) the types. Of films with corners whose manifest names no type or angles
+they follow from the corners by rule.
 """
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.errors import ConfigurationError
 from workers.models.cobb import curves_of, tilts_of, two_largest
 from workers.models.spine import Column, LoadedSpine, Spine
-from workers.training.leakage import Leakage
+from workers.training.grey import read_grey
+from workers.training.leakage import Leakage, with_leakage
 from workers.training.progress import Progress
 from workers.training.report import learning_curves, write_report
-from workers.training.spine.films import Corners, load_grey, read_manifest, read_rows
+from workers.training.spine.films import Corners, read_manifest, read_rows
 from workers.training.spine.page import Worst, spine_page
-from workers.training.spine.scoring import Score, summary, three_angles, truth_of
+from workers.training.spine.scoring import Score, leanings, summary, three_angles, truth_of
+from workers.training.spine.stress import other_device
 from workers.training.task import Evaluation
 
-_LABELS = frozenset({"normal", "scoliosis", "single", "double"})
+_LABELS = ("normal", "scoliosis", "single", "double")
+_STRESSED = "as another device might make them (cut or bordered, other tones, less sharp)"
+_STRESS_SEED = 20  # of ``stress.other_device``, with the number of the film
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +59,17 @@ def cases(data: Path, split: str) -> tuple[int, Iterator[Case]]:
 
         def cornered() -> Iterator[Case]:
             for record in records:
-                cobb = two_largest(curves_of(record.corners)) if not record.labels else record.cobb
-                truth = truth_of(record.labels, cobb)
+                cobb = record.cobb or two_largest(curves_of(record.corners))
+                truth = truth_of(record.labels if record.labels in _LABELS else "", cobb)
                 yield Case(record.image.name, record.group, _grey(record.image), truth, record.corners, cobb)
 
         return len(records), cornered()
     rows = [row for row in read_rows(data, split, ("file", "split", "group", "labels")) if row["labels"] in _LABELS]
+    if not rows:
+        message = (
+            f"{data} has neither labels/landmarks.json nor a film of split {split!r} labelled {', '.join(_LABELS)}"
+        )
+        raise ConfigurationError(message)
 
     def labelled() -> Iterator[Case]:
         for row in rows:
@@ -82,7 +93,7 @@ def evaluate(order: Evaluation, log: Path | None = None, leakage: Leakage | None
     model = Spine(order.bundle).load("auto")
     count, films = cases(order.data, order.split)
     scores, worst, progress, seconds = list[Score](), Worst(), Progress(), 0.0
-    for done, film in enumerate(films, 1):
+    for done, film in enumerate(_stressed(films) if order.stress else films, 1):
         started = time.perf_counter()
         column = model.see(film.pixels)
         seconds += time.perf_counter() - started
@@ -91,11 +102,12 @@ def evaluate(order: Evaluation, log: Path | None = None, leakage: Leakage | None
         progress.tell(f"{done} of {count} films")
     report = summary(scores) | {"seconds_per_film": round(seconds / max(count, 1), 3)}
     facts = {
-        "data": f"{order.data.name}, split {order.split}",
+        "data": f"{order.data.name}, split {order.split}, {_STRESSED if order.stress else 'as they are'}",
         "model": f"{model.algorithm.name} {model.algorithm.version}, weights {model.algorithm.weights_sha256[:12]}",
     }
-    more = [*worst.block(), *(part for part in (log and learning_curves(log), leakage and leakage.block()) if part)]
-    page = spine_page(report, scores, facts, more)
+    curves = learning_curves(log) if log else None
+    page = spine_page(report, scores, facts, [*worst.block(), *([curves] if curves else [])])
+    page = with_leakage(page, leakage) if leakage else page
     write_report(order.out, page)
     progress.end(page.headline)
     return report | {"headline": page.headline}
@@ -125,8 +137,15 @@ def score_film(film: Case, column: Column, model: LoadedSpine) -> Score:
         three=three,
         three_found=three_found,
         certainty=0.0 if refused else model.certainty(column),
+        leans=None if refused else leanings(*column.cobb, column.least),
     )
 
 
+def _stressed(films: Iterator[Case]) -> Iterator[Case]:
+    for number, film in enumerate(films):
+        pixels, corners = other_device(film.pixels, film.corners, np.random.default_rng((_STRESS_SEED, number)))
+        yield replace(film, pixels=pixels, corners=corners)
+
+
 def _grey(file: Path) -> NDArray[np.float32]:
-    return load_grey(file).astype(np.float32) / np.float32(255)
+    return read_grey(file).astype(np.float32) / np.float32(255)

@@ -5,7 +5,6 @@
 pixels, 17 vertebrae from T1 to L5, each top left, top right, bottom left, bottom right.
 """
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,14 +13,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from service.domain.errors import ConfigurationError
+from workers.training import readers
+from workers.training.grey import read_grey
 
 VERTEBRAE = 17
 Corners = NDArray[np.float32]  # (vertebrae, 4, 2) as (x, y)
 _COLUMNS = ("file", "split", "group")
 _POINTS = (4 * VERTEBRAE, 2)
+_ANGLES, _MOST = ("cobb_major", "cobb_second"), 180
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,14 +34,14 @@ class Record:
         corners: in pixels of the image.
         group: what must stay on one side of a split.
         labels: curve type as the manifest says, empty = it says nothing.
-        cobb: major and second angle as the manifest says, degrees.
+        cobb: major and second angle as the manifest says, degrees; None = it says nothing.
     """
 
     image: Path
     corners: Corners
     group: str
     labels: str = ""
-    cobb: tuple[float, float] = (0.0, 0.0)
+    cobb: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,19 +54,9 @@ class Film:
 
 def read_rows(data: Path, split: str, needed: tuple[str, ...] = _COLUMNS) -> list[dict[str, str]]:
     """The rows of one split. Raises ConfigurationError when the folder is not such a data set."""
-    manifest = data / "manifest.csv"
-    try:
-        rows = list(csv.DictReader(manifest.read_text(encoding="utf-8").splitlines()))
-    except OSError as error:
-        message = f"{manifest} cannot be read ({error.strerror}); --data must name a folder with manifest.csv"
-        raise ConfigurationError(message) from error
-    lacking = [column for column in needed if not rows or column not in rows[0]]
-    if lacking:
-        message = f"{manifest} lacks rows or the columns {', '.join(lacking)}"
-        raise ConfigurationError(message)
-    chosen = [row for row in rows if row["split"] == split]
+    chosen = [row for row in readers.read_rows(data, needed) if row["split"] == split]
     if not chosen:
-        message = f"{manifest} has no row whose split is {split!r}"
+        message = f"{data / readers.MANIFEST} has no row whose split is {split!r}"
         raise ConfigurationError(message)
     return chosen
 
@@ -105,20 +96,28 @@ def _record(data: Path, row: dict[str, str], landmarks: dict[str, Any]) -> Recor
     if not (data / name).is_file():
         message = f"{data / name} is named in manifest.csv but is not there"
         raise ConfigurationError(message)
-    cobb = (float(row.get("cobb_major") or 0), float(row.get("cobb_second") or 0))
-    return Record(data / name, points.reshape(VERTEBRAE, 4, 2), row["group"], row.get("labels", ""), cobb)
+    return Record(data / name, points.reshape(VERTEBRAE, 4, 2), row["group"], row.get("labels", ""), _cobb(row))
 
 
-def load_grey(file: Path) -> NDArray[np.uint8]:
-    """One picture as grey (rows, columns). Raises ConfigurationError where it cannot be read."""
-    try:
-        with Picture.open(file) as picture:
-            return np.asarray(picture.convert("L"))
-    except OSError as error:
-        message = f"{file} cannot be read as a picture ({error}); replace it or drop its row from manifest.csv"
-        raise ConfigurationError(message) from error
+def _cobb(row: dict[str, str]) -> tuple[float, float] | None:
+    """The angles that a row names; an empty second one is 0, an empty major one says that no angle is known."""
+    if not (row.get("cobb_major") or "").strip():
+        return None
+    angles = []
+    for column in _ANGLES:
+        try:
+            angles.append(float(row.get(column) or 0))
+        except ValueError as error:
+            message = f"manifest.csv: {column} of {row['file']} is {row[column]!r}; write degrees or leave it empty"
+            raise ConfigurationError(message) from error
+        if not 0 <= angles[-1] <= _MOST:
+            message = (
+                f"manifest.csv: {column} of {row['file']} is {row[column]!r}; a Cobb angle is 0 to {_MOST} degrees"
+            )
+            raise ConfigurationError(message)
+    return angles[0], angles[1]
 
 
 def load_films(records: Iterable[Record]) -> list[Film]:
     """All records in memory, a quarter of a megabyte each."""
-    return [Film(load_grey(record.image), record.corners) for record in records]
+    return [Film(read_grey(record.image), record.corners) for record in records]

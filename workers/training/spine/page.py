@@ -1,6 +1,7 @@
 """The report of a measurement on spine films as a page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 
 from workers.training.calibration import reliability
 from workers.training.charts import Axis, Line, count_chart, histogram, line_chart
+from workers.training.classifier_report import answer_blocks
+from workers.training.metrics import summarize
 from workers.training.report import Block, Charts, Gallery, Page, Table
-from workers.training.spine.scoring import TYPES, Score, right_type
+from workers.training.spine.scoring import TYPES, Score, answers, right_type
 
 _WRONG = 1000.0  # degrees that a wrong type counts among the largest errors
 _ROWS = {
@@ -82,6 +85,7 @@ def spine_page(
     else:
         rows = [[kind, *row] for kind, row in zip(report["confusion"], counts, strict=True)]
         blocks.append(Table("Types of curve", ["labelled", *(f"found {n}" for n in names[:3]), "refused"], rows))
+    blocks += _answers(scores)
     if "by_severity" in report:
         blocks += [_severities(report), _angles(scores)]
     blocks += [_calibration(scores), _mistakes(scores), *more]
@@ -96,6 +100,22 @@ def _figures(report: dict[str, Any]) -> Table:
     rows = [[text, _text(report[key])] for key, text in _ROWS.items() if report.get(key) is not None]
     note = f"In brackets: 95 % interval over groups. {report['refused']} films refused, which count as wrong."
     return Table("Figures", ["", "value"], rows, note)
+
+
+def _answers(scores: Sequence[Score]) -> list[Block]:
+    """Precision, recall, F1 and the curves of the films that were not refused; without Brier, see ``answers``."""
+    outcome = answers(scores)
+    if not outcome.names:
+        return []
+    table, curves, confusions = answer_blocks(outcome, summarize(outcome))
+    note = (
+        f"{len(scores) - len(outcome.names)} refused films are left out here. Double: of films with one or two curves. "
+    )
+    brief = replace(
+        table, title="Scoliosis or normal, double or single", columns=table.columns[:-1],
+        rows=[row[:-1] for row in table.rows if row[0] in outcome.classes], note=note + table.note,
+    )  # fmt: skip
+    return [brief, replace(curves, title="Ranking by the angles"), confusions]
 
 
 def _severities(report: dict[str, Any]) -> Table:

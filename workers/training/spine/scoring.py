@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.models.cobb import CurveType, tilts_of, type_of
+from workers.models.cobb import NEAR, SECOND, SECOND_NEAR, CurveType, tilts_of, type_of
 from workers.training.calibration import expected_calibration_error
-from workers.training.metrics import Figure, area_under_roc, draw_groups, figure_of
+from workers.training.metrics import Figure, area_under_roc, draw_groups, figure_of, summarize
+from workers.training.outcome import UNKNOWN, Outcome
 
 SEVERITIES = (("below 10", 0.0, 10.0), ("10 to 25", 10.0, 25.0), ("25 to 45", 25.0, 45.0), ("45 and more", 45.0, 360.0))
 TYPES = tuple(CurveType)
@@ -37,6 +38,7 @@ class Score:
         three, three_found: the challenge's three angles.
         vertebrae: that were found.
         certainty: of the type.
+        leans: towards scoliosis and towards a double curve, see ``leanings``; None = refused.
     """
 
     name: str
@@ -52,6 +54,37 @@ class Score:
     three: tuple[float, float, float] | None = None
     three_found: tuple[float, float, float] | None = None
     certainty: float = 0.0
+    leans: tuple[float, float] | None = None
+
+
+def leanings(major: float, second: float, least: float) -> tuple[float, float]:
+    """How far the angles speak for scoliosis and for a double curve, 0 to 1; from 0.5 on ``type_of`` says so.
+
+    Args:
+        major, second: degrees.
+        least: degrees from which a spine is called scoliotic.
+    """
+    limit = min(SECOND, max(SECOND_NEAR, NEAR * major))
+    return major / (major + least), second / (second + limit)
+
+
+def answers(scores: Sequence[Score]) -> Outcome:
+    """What was said of the films that were not refused: scoliosis or not, and of films known to have one or two, which.
+
+    The scores are angles by their limits, so they rank and decide as the model does; they are no probabilities.
+    """
+    said = [s for s in scores if s.leans is not None]
+    double = {CurveType.DOUBLE.value: 1, CurveType.SINGLE.value: 0}
+    truth = [(int(s.truth != CurveType.NORMAL), double.get(s.truth, UNKNOWN)) for s in said]
+    return Outcome(
+        classes=("scoliosis", "double"),
+        scores=np.array([s.leans for s in said], float).reshape(-1, 2),
+        truth=np.array(truth, np.int8).reshape(-1, 2),
+        groups=[s.group for s in said],
+        names=[s.name for s in said],
+        exclusive=False,
+        thresholds=(0.5, 0.5),
+    )
 
 
 def three_angles(corners: NDArray[np.floating], tilts: Floats | None = None) -> tuple[float, float, float]:
@@ -75,6 +108,11 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
         **_agreement(scores, weights),
         **_certainty(scores),
     }
+    if (outcome := answers(scores)).names:
+        figures["answers"] = {
+            name: {key: value for key, value in values.items() if key != "brier"}  # of probabilities only
+            for name, values in summarize(outcome).to_json()["classes"].items()
+        }
     measured = np.array([s.cobb is not None for s in scores])
     if measured.any():
         chosen = [s for s in scores if s.cobb is not None]
@@ -100,14 +138,15 @@ def _agreement(scores: Sequence[Score], weights: Floats) -> dict[str, Any]:
     right = np.array([right_type(s) for s in scores], float)
     ill = np.array([s.truth != CurveType.NORMAL for s in scores])
     called = np.array([s.said in {CurveType.SINGLE, CurveType.DOUBLE} for s in scores])
+    passed = np.array([s.said is CurveType.NORMAL for s in scores])
     curve = np.array([s.truth in {CurveType.SINGLE, CurveType.DOUBLE} for s in scores])
     names = [*TYPES, *sorted({s.truth for s in scores} - set(TYPES))]
     return {
         "type_agreement": _mean(right, weights),
         "single_double_agreement": _mean(right[curve], weights[:, curve]) if curve.any() else None,
-        "normal_scoliosis_agreement": _mean((ill == called).astype(float), weights),
+        "normal_scoliosis_agreement": _mean(np.where(ill, called, passed).astype(float), weights),
         "sensitivity": _mean(called[ill].astype(float), weights[:, ill]),
-        "specificity": _mean((~called[~ill]).astype(float), weights[:, ~ill]),
+        "specificity": _mean(passed[~ill].astype(float), weights[:, ~ill]),
         "auc_normal_scoliosis": _auc(scores, ill, weights),
         "confusion": {
             name: {str(said): sum(s.truth == name and s.said == said for s in scores) for said in (*TYPES, None)}

@@ -18,7 +18,7 @@ from workers.training.teeth.windows import Window, draw_window
 _WHOLE_SHARE = 0.35  # of the examples show the whole image, as the first look of the model does
 _WINDOW_SHARE = 0.13  # show a few teeth, as intra-oral films do
 _REMOVE_SHARE = 0.4
-_DRIFT_SHARE = 0.5
+_DRIFT_SHARE = 0.6
 _MOST_DRIFTS = 3
 _SURROUND_SHARE = 0.06  # are cropped to an ellipse, as some collections are
 

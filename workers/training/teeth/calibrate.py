@@ -16,11 +16,11 @@ from workers.models.intraoral_teeth import IntraoralTeeth
 from workers.models.looks import NumberedTooth
 from workers.models.panoramic_teeth import PanoramicTeeth
 from workers.regions import Detection
+from workers.training.bundles import write_json
 from workers.training.progress import Progress
 from workers.training.teeth.cases import Case, cases, windows_of
-from workers.training.teeth.evaluate import without_cut
-from workers.training.teeth.export import write_json
-from workers.training.teeth.panoramics import image_of
+from workers.training.teeth.evaluate import lies_on
+from workers.training.teeth.panoramics import UNKNOWN, image_of
 from workers.training.teeth.scoring import right_teeth, truths_of
 
 _ROUNDS = 30
@@ -35,9 +35,7 @@ def calibrate(data: Path, bundle: Path, split: str = "val") -> dict[str, list[fl
     for case, line in _films(data, split):
         whole.add(panoramic.teeth(image_of(case.pixels)), case.labels)
         for window in windows_of(case, np.random.default_rng(_WINDOW_SEED + len(whole.right))):
-            found = films.teeth(image_of(window.case.pixels))
-            kept = {id(detection) for detection in without_cut([detection for _, detection in found], window)}
-            parts.add([pair for pair in found if id(pair[1]) in kept], window.case.labels)
+            parts.add(films.teeth(image_of(window.case.pixels)), window.case.labels, window.cut)
         progress.tell(line)
     curves = {"certainty": whole.fit(), "certainty_intraoral": parts.fit()}
     file = bundle / "configs" / "inference.json"
@@ -60,8 +58,14 @@ class Claims:
         """Empty."""
         self.features, self.right = list[tuple[float, ...]](), list[bool]()
 
-    def add(self, found: Sequence[tuple[NumberedTooth, Detection]], labels: NDArray[np.uint8]) -> None:
-        """The teeth of one image."""
+    def add(
+        self,
+        found: Sequence[tuple[NumberedTooth, Detection]],
+        labels: NDArray[np.uint8],
+        cut: frozenset[int] = frozenset({UNKNOWN}),
+    ) -> None:
+        """The teeth of one image, less those that lie mostly on what is ``cut`` of its labels."""
+        found = [(tooth, detection) for tooth, detection in found if not lies_on(detection, labels, cut)]
         self.features += [tooth.features() for tooth, _ in found]
         self.right += right_teeth([detection for _, detection in found], truths_of(labels))
 

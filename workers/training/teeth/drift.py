@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workers.models.arch import CLASS_OF, FDI, MEAN_ARCH
 
-_NUMBERS = (1, 2, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7)  # lost more or less often
+_NUMBERS = (1, 2, 4, 5, 6, 6, 6, 6, 6, 6, 7, 7)  # lost more or less often: half of them first molars
 _LENGTH = 0.2  # of a tooth from its crown to its apex, as a fraction of the rows
 _MOST_TIP = 0.7
 _FADE = 0.14  # fraction of the columns over which the bone behind the last tooth takes up the shift

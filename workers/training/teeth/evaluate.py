@@ -2,26 +2,30 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from workers.models.intraoral_teeth import IntraoralTeeth, LoadedIntraoralTeeth
 from workers.models.panoramic_teeth import PanoramicTeeth
 from workers.pixels import Image
 from workers.regions import Detection
+from workers.training.leakage import Leakage, with_leakage
 from workers.training.progress import Progress
-from workers.training.report import write_report
+from workers.training.report import learning_curves, write_report
 from workers.training.task import Evaluation
 from workers.training.teeth.cases import WindowCase, cases, windows_of
+from workers.training.teeth.intervals import confusions, intervals
+from workers.training.teeth.mistakes import Worst
 from workers.training.teeth.page import page_of
-from workers.training.teeth.panoramics import image_of
+from workers.training.teeth.panoramics import UNKNOWN, image_of
 from workers.training.teeth.scoring import (
     ImageScore,
     by_class,
     by_jaw,
-    f1_interval,
     reliability_table,
     score_image,
     summary,
@@ -31,48 +35,66 @@ from workers.training.teeth.scoring import (
 _FULL = 28  # teeth; the split of the figures
 
 
-def evaluate(order: Evaluation) -> dict[str, Any]:
+def evaluate(order: Evaluation, log: Path | None = None, leakage: Leakage | None = None) -> dict[str, Any]:
     """Measure, print a table, write ``out/report.json`` and ``out/report.html``.
 
     The split "phantom" takes forty drawn panoramics that took no part in training and reads no data.
+
+    Args:
+        order: what to measure.
+        log: log.jsonl of the training, for the learning curves.
+        leakage: what the check of the splits found.
 
     Returns:
         The figures of the report.
     """
     model = PanoramicTeeth(order.bundle).load("auto")
     films = IntraoralTeeth(order.bundle).load("auto")
-    scores, parts, progress = list[ImageScore](), dict[str, list[ImageScore]](), Progress()
+    scores, parts, worst, progress = list[ImageScore](), dict[str, list[ImageScore]](), Worst(), Progress()
     started, busy = time.perf_counter(), 0.0
     count, images = cases(order.data, order.split, stress=order.stress)
     for done, case in enumerate(images, 1):
         begun = time.perf_counter()
         found = model.analyze(image_of(case.pixels))
         busy += time.perf_counter() - begun
-        scores.append(score_image(found, truths_of(case.labels), case.group))
+        found, truths = _off(found, case.labels, frozenset({UNKNOWN})), truths_of(case.labels)
+        scores.append(score_image(found, truths, case.group))
+        worst.add(case, found, truths, scores[-1])
         for window in windows_of(case, np.random.default_rng(done)):
             for name, score in _window_scores(films, window):
                 parts.setdefault(name, []).append(score)
         progress.tell(f"{done} of {count} images, {time.perf_counter() - started:.0f} s")
-    report = {
-        "task": "teeth",
+    report = _figures(scores, parts) | {
         "split": order.split,
         "other_scanner": order.stress,
-        "groups": len({score.group for score in scores}),
         "seconds_per_image": round(busy / len(scores), 3),
         "weights_sha256": model.algorithm.weights_sha256,
         "version": model.algorithm.version,
-        "f1_interval_95": f1_interval(scores),
+    }
+    curves = learning_curves(log) if log else None
+    page = page_of(report, scores, [*([curves] if curves else []), worst.block()])
+    write_report(order.out, with_leakage(page, leakage) if leakage else page)
+    progress.end(table(report))
+    return report
+
+
+def _figures(scores: Sequence[ImageScore], parts: dict[str, list[ImageScore]]) -> dict[str, Any]:
+    """Of whole images and, by name, of windows of them."""
+    ranges = intervals(scores)
+    return {
+        "task": "teeth",
+        "groups": len({score.group for score in scores}),
+        "f1_interval_95": ranges["f1"],
+        "intervals_95": ranges,
         "all": summary(scores),
         "28_teeth_or_more": summary([s for s in scores if s.true >= _FULL]),
         "fewer_than_28": summary([s for s in scores if s.true < _FULL]),
         "jaws": by_jaw(scores),
         "reliability": reliability_table(scores),
+        "confusions": confusions(scores),
         "classes": by_class(scores),
-        "windows": {name: summary(group) | {"f1_interval_95": f1_interval(group)} for name, group in parts.items()},
+        "windows": {name: summary(group) | {"f1_interval_95": intervals(group)["f1"]} for name, group in parts.items()},
     }
-    write_report(order.out, page_of(report))
-    progress.end(table(report))
-    return report
 
 
 def _window_scores(films: LoadedIntraoralTeeth, window: WindowCase) -> list[tuple[str, ImageScore]]:
@@ -98,17 +120,22 @@ def header_of(window: WindowCase) -> Dataset:
     return header
 
 
-def without_cut(found: Sequence[Detection], window: WindowCase) -> list[Detection]:
-    """What was found, less what lies mostly on a tooth of which too little is to be seen."""
-    return [detection for detection in found if not _mostly_cut(detection, window)]
+def without_cut(found: Sequence[Detection], window: WindowCase) -> tuple[Detection, ...]:
+    """What was found, less what lies mostly on a tooth of which too little is to be seen, or where nobody knows."""
+    return _off(found, window.case.labels, window.cut)
 
 
-def _mostly_cut(detection: Detection, window: WindowCase) -> bool:
+def _off(found: Sequence[Detection], labels: NDArray[np.uint8], cut: frozenset[int]) -> tuple[Detection, ...]:
+    return tuple(detection for detection in found if not lies_on(detection, labels, cut))
+
+
+def lies_on(detection: Detection, labels: NDArray[np.uint8], numbers: frozenset[int]) -> bool:
+    """Whether most of what a detection covers of the labels is one of these numbers."""
     if detection.box is None or detection.mask is None:
         return False
     x0, y0, x1, y1 = detection.box
-    inside = window.case.labels[y0:y1, x0:x1][detection.mask]
-    return bool(2 * np.isin(inside, list(window.cut)).sum() > (inside > 0).sum())
+    inside = labels[y0:y1, x0:x1][detection.mask]
+    return bool(2 * np.isin(inside, list(numbers)).sum() > (inside > 0).sum())
 
 
 def table(report: dict[str, Any]) -> str:

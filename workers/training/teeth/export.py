@@ -1,80 +1,79 @@
-"""Trained weights to a MONAI bundle: half-precision weights, their digest and the words around them.
+"""Trained weights to a MONAI bundle: what a tooth model says of itself beside what every bundle says."""
 
-The model card (docs/README.md) is written by a person; a bundle that has one keeps it.
-"""
-
-import hashlib
-import io
-import json
 from pathlib import Path
 from typing import Any
 
-import monai
-import numpy as np
 import torch
 
+from workers.inference import torch_device
 from workers.models.arch import FDI
 from workers.networks.tooth_net import OUTPUTS
+from workers.training.bundles import hardware, provenance, write_json, write_metadata, write_weights
+from workers.training.task import Training
+from workers.training.teeth.panoramics import read_manifest
 from workers.training.teeth.plan import DEVIATION, MEAN, Plan
 
-_SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-_DATA = (
-    "UFBA-425 (OralBBNet, arXiv 2406.03747; figshare 10.6084/m9.figshare.29827475): 301 training panoramics of "
-    "UFBA-UESC Dental Images (Silva et al. 2018, arXiv 1802.03086); and procedural phantoms of this project"
-)
-_NUMBERED_DATA = (
-    "; and panoramics of the collection Dental Radiography (Kaggle, imtkaggleteam/dental-radiography) that an earlier "
-    "version of this model numbered"
-)
-_LICENSE = (
-    "Research weights. The label repository carries Apache-2.0; the images under it were given out for academic use on "
-    "request, so it is uncertain that the licence covers the pixels. The licence of the software does not cover these "
-    "weights."
-)
-_NUMBERED_LICENSE = (
-    " Non-commercial: the collection Dental Radiography is CC BY-NC-SA 4.0 according to a third-party catalogue; where "
-    "its films come from is not known."
-)
-_USE = "Research and evaluation only; not for diagnosis. Results are unverified until a dentist has reviewed them."
+PANORAMIC, INTRAORAL = "teeth_panoramic", "teeth_intraoral"
 _CERTAINTY = [-2.0, 0.35, 1.0]  # a start; workers.training.teeth.calibrate fits it
-_KERNEL = 4  # dimensions of a convolution's weights
 _LABELS = {"0": "background", **{str(index + 1): f"FDI {fdi}" for index, fdi in enumerate(FDI)}}
+_TASKS = {
+    PANORAMIC: "Tooth detection, segmentation and FDI numbering on panoramics and, less well, intra-oral films",
+    INTRAORAL: (
+        "Tooth detection, segmentation and FDI numbering on intra-oral radiographs; trained on windows of panoramics"
+    ),
+}
+_IMAGES = {
+    PANORAMIC: "panoramic radiograph, bright = dense, patient's right at the image's left",
+    INTRAORAL: "intra-oral radiograph, bright = dense, upright, mirrored as a panoramic is",
+}
 
 
-def export_bundle(
-    weights: Path, plan: Plan, bundle: Path, version: str, metrics: dict[str, Any], name: str = "teeth_panoramic"
-) -> str:
+def export_bundle(weights: Path, plan: Plan, bundle: Path, order: Training, name: str = PANORAMIC) -> str:
     """Write models/model.pt, configs/metadata.json and configs/inference.json of a bundle.
 
     Args:
         weights: a state dict as ``fit.fit`` writes it.
         plan: with which it was trained.
         bundle: folder of the bundle; made if need be.
-        version: of the bundle, raised with every change of weights.
-        metrics: figures for ``eval_metrics``.
-        name: of the model that the bundle serves: teeth_panoramic or teeth_intraoral.
+        order: of the training.
+        name: of the model that the bundle serves, PANORAMIC or INTRAORAL.
 
     Returns:
         The SHA-256 of the weights, hexadecimal.
     """
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    # kernels only: batch statistics do not fit into half precision
-    half = {key: value.half() if value.ndim == _KERNEL else value for key, value in state.items()}
-    buffer = io.BytesIO()
-    torch.save(half, buffer)
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    for folder in ("models", "configs", "docs"):
-        (bundle / folder).mkdir(parents=True, exist_ok=True)
-    (bundle / "models" / "model.pt").write_bytes(content)
-    write_json(bundle / "configs" / "metadata.json", _metadata(plan, version, digest, metrics) | {"name": name})
+    digest = write_weights(bundle, torch.load(weights, map_location="cpu", weights_only=True))
+    write_metadata(bundle, _words(plan, order, name), digest)
     write_json(bundle / "configs" / "inference.json", _inference(plan))
     return digest
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Indented, with a newline at the end."""
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+def _words(plan: Plan, order: Training, name: str) -> dict[str, Any]:
+    known = provenance(order)
+    source = known["data_source"]
+    if plan.numbered:
+        folder = Path(plan.films or plan.numbered).name
+        count = len(read_manifest(Path(plan.numbered), "train"))
+        source += f", and {count} films of the folder {folder} that a model numbered"
+    return known | {
+        "name": name,
+        "task": _TASKS[name],
+        "description": "A dense network finds centres, outlines and numbers; dynamic programming numbers each jaw.",
+        "data_source": source + (", and drawn phantoms" if plan.phantom_share else ""),
+        "data_type": "grey panoramic radiographs" + (" and drawn phantoms" if plan.phantom_share else ""),
+        "image_classes": _IMAGES[name],
+        "label_classes": "FDI numbers of the permanent teeth",
+        "pred_classes": "permanent teeth with FDI numbers",
+        "training": {
+            "seed": plan.seed,
+            "minutes": plan.minutes,
+            "start": order.start.name if order.start else "random weights",
+            "phantom_share": plan.phantom_share,
+            "numbered_share": plan.numbered_share if plan.numbered else 0.0,
+            "hardware": hardware(torch_device(order.device)),
+        },
+        "references": ["Ronneberger et al. 2015, U-Net", "Zhou et al. 2019, Objects as Points"],
+        "network_data_format": _format(*plan.large),
+    }
 
 
 def _inference(plan: Plan) -> dict[str, Any]:
@@ -91,42 +90,6 @@ def _inference(plan: Plan) -> dict[str, Any]:
         "certainty": _CERTAINTY,
         "certainty_intraoral": _CERTAINTY,
         "uncertain_below": 0.85,
-    }
-
-
-def _metadata(plan: Plan, version: str, digest: str, metrics: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "schema": _SCHEMA,
-        "version": version,
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": np.__version__,
-        "required_packages_version": {"scipy": "1.11", "scikit-image": "0.25"},
-        "name": "teeth_panoramic",
-        "task": "Tooth detection, segmentation and FDI numbering on panoramics and, less well, intra-oral films",
-        "description": "A dense network finds centres, outlines and numbers; dynamic programming numbers each jaw.",
-        "authors": "The Dentgate developers",
-        "manufacturer": "Dentgate",
-        "copyright": "Copyright (c) The Dentgate developers",
-        "license": _LICENSE + (_NUMBERED_LICENSE if plan.numbered else ""),
-        "data_source": _DATA + (_NUMBERED_DATA if plan.numbered else ""),
-        "data_type": "grey panoramic radiographs (JPEG) and drawn phantoms",
-        "image_classes": "panoramic radiograph, bright = dense, patient's right at the image's left",
-        "label_classes": "FDI numbers of the permanent teeth",
-        "pred_classes": "permanent teeth with FDI numbers",
-        "eval_metrics": metrics,
-        "intended_use": _USE,
-        "research": True,
-        "training": {
-            "seed": plan.seed,
-            "minutes": plan.minutes,
-            "phantom_share": plan.phantom_share,
-            "numbered_share": plan.numbered_share if plan.numbered else 0.0,
-            "hardware": "2 CPU cores",
-        },
-        "references": ["Ronneberger et al. 2015, U-Net", "Zhou et al. 2019, Objects as Points"],
-        "weights_sha256": digest,
-        "network_data_format": _format(*plan.large),
     }
 
 

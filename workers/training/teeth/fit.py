@@ -1,8 +1,9 @@
 """Time-boxed training: the learning rate follows the elapsed part of the minutes given, so it always ends annealed.
 
 One process computes, one augments: on two cores this beats two computing threads. The weights kept are an exponential
-mean over steps (Polyak averaging), which is worth about a point and costs nothing. Everything that a training needs to
-go on after a kill lies in ``state.pt``.
+mean over steps (Polyak averaging), which is worth about a point and costs nothing: the last, or with ``patience`` those
+of the best look at the validation films. Everything that a training needs to go on after a kill lies in ``state.pt``,
+from the first step on.
 """
 
 import copy
@@ -11,8 +12,7 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
 from workers.networks.tooth_net import CLASSES, ToothNet
+from workers.training.images.checkpoints import looks_like, read_checkpoint
+from workers.training.journal import Journal
 from workers.training.progress import Progress
 from workers.training.teeth.augment import standardize
 from workers.training.teeth.losses import tooth_loss
@@ -39,7 +41,11 @@ def learning_rate(plan: Plan, done: float) -> float:
 
 
 class Run:
-    """A training under way: network, its average, optimizer, steps and seconds done."""
+    """A training under way: network, its average, optimizer, steps and seconds done.
+
+    ``watched``: the best Dice on the validation films, and for how many looks it has not risen; ``best``: the average
+    that had it, kept where the plan has patience.
+    """
 
     def __init__(self, plan: Plan, device: torch.device, start: Path | None) -> None:
         """A new one; ``start``: weights to go on from. Raises ConfigurationError where they do not fit."""
@@ -49,7 +55,9 @@ class Run:
             _load(self.net, start)
         self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).eval()
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=plan.learning_rate, weight_decay=1e-3)
+        self.best: ToothNet | None = None
+        self.watched = (-1.0, 0)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
 
     def step(self, batch: tuple[torch.Tensor, ...]) -> dict[str, float]:
         """One step of the optimizer; the parts of the loss."""
@@ -76,10 +84,30 @@ class Run:
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
 
+    def watch(self, dice: float) -> None:
+        """Take note of the average's Dice on the validation films."""
+        highest, stale = self.watched
+        better = dice > highest
+        self.watched = (dice, 0) if better else (highest, stale + 1)
+        if self.plan.patience and better:
+            self.best = copy.deepcopy(self.averaged)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up, or patience is at an end."""
+        spent = self.seconds >= 60 * self.plan.minutes
+        return spent or (self.plan.patience > 0 and self.watched[1] >= self.plan.patience)
+
+    @property
+    def kept(self) -> ToothNet:
+        """The network that the training is for."""
+        return self.best if self.best is not None and self.plan.patience else self.averaged
+
     def save(self, file: Path) -> None:
         """Write all of it, complete or not at all."""
         state: dict[str, Any] = {"net": self.net.state_dict(), "averaged": self.averaged.state_dict()}
         state |= {"optimizer": self.optimizer.state_dict(), "done": [self.steps, self.seconds]}
+        state |= {"best": self.best.state_dict() if self.best else None, "watched": list(self.watched)}
         half = file.with_suffix(".part")
         torch.save(state, half)
         half.replace(file)
@@ -91,8 +119,13 @@ class Run:
             self.net.load_state_dict(state["net"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if state.get("best"):
+                self.best = copy.deepcopy(self.averaged)
+                self.best.load_state_dict(state["best"])
+            dice, stale = state.get("watched", self.watched)
+            self.watched = (float(dice), int(stale))
             self.steps, self.seconds = int(state["done"][0]), float(state["done"][1])
-        except (OSError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
+        except Exception as error:  # torch raises many kinds for a file that is not its own
             message = f"{file} does not hold a run of this plan ({type(error).__name__}); train without --resume"
             raise ConfigurationError(message) from error
 
@@ -100,7 +133,7 @@ class Run:
 def fit(
     data: Path, out: Path, plan: Plan, *, device: str = "auto", start: Path | None = None, resume: bool = False
 ) -> Path:
-    """Train; writes ``out/model.pt`` (averaged weights), ``plan.json``, ``log.jsonl`` and ``state.pt``.
+    """Train; writes ``out/model.pt`` (averaged weights), ``plan.json``, ``log.jsonl`` (and TensorBoard), ``state.pt``.
 
     Args:
         data: folder with manifest.csv, images/, labels/.
@@ -124,45 +157,53 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     if resume:
         run.restore(out / "state.pt")
+    else:
+        run.save(out / "state.pt")
     (out / "plan.json").write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
-    with (out / "log.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
-        _train(run, data, out, log)
-    torch.save(run.averaged.state_dict(), out / "model.pt")
+    if not run.over:  # as one is that was resumed after its end
+        with Journal(out, resumed=resume) as journal:
+            _train(run, data, out, journal)
+    torch.save(run.kept.state_dict(), out / "model.pt")
     return out / "model.pt"
 
 
-def _train(run: Run, data: Path, out: Path, log: TextIO) -> None:
+def _train(run: Run, data: Path, out: Path, journal: Journal) -> None:
     plan, progress = run.plan, Progress()
     validation = load_samples(read_manifest(data, "val"))
     started = time.perf_counter() - run.seconds
     saved = time.perf_counter()
     stream = Stream(data, plan, started, run.steps)
     batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=12))
-    sums = dict[str, float]()
-    while (seconds := time.perf_counter() - started) < 60 * plan.minutes:
-        run.seconds = seconds
+    sums, logged = dict[str, float](), run.steps
+    while not run.over:
         sums = {key: sums.get(key, 0.0) + value for key, value in run.step(next(batches)).items()}
-        if run.steps % _LOG_STEPS:
+        run.seconds = time.perf_counter() - started
+        if run.steps % _LOG_STEPS and not run.over:
             continue
-        line: dict[str, float] = {"step": run.steps, "seconds": round(seconds)}
-        line |= {key: round(value / _LOG_STEPS, 4) for key, value in sums.items()}
-        sums = {}
-        if time.perf_counter() - saved > _SAVE_SECONDS:
-            run.save(out / "state.pt")
+        line: dict[str, float] = {"step": run.steps, "seconds": round(run.seconds)}
+        line |= {key: round(value / (run.steps - logged), 4) for key, value in sums.items()}
+        sums, logged = {}, run.steps
+        if time.perf_counter() - saved > _SAVE_SECONDS or run.over:
             line["val_dice"] = round(quick_dice(run.averaged, validation, plan.large), 4)
+            run.watch(line["val_dice"])
+            run.save(out / "state.pt")
             saved = time.perf_counter()
-        log.write(json.dumps(line) + "\n")
-        log.flush()
-        progress.tell(f"{100 * seconds / (60 * plan.minutes):5.1f} %  {line}")
-    run.save(out / "state.pt")
+        journal.write(line)
+        progress.tell(f"{min(100 * run.seconds / (60 * plan.minutes), 100):5.1f} %  {line}")
     progress.end(f"{run.steps} steps")
 
 
 def _load(net: ToothNet, start: Path) -> None:
+    """Weights of a training, a bundle or a ``state.pt``; only whole and of this size. Raises ConfigurationError."""
+    state = read_checkpoint(start)
     try:
-        net.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
-        message = f"{start} does not hold weights of this network ({type(error).__name__})"
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        own = net.state_dict().keys()
+        ours = 2 * len(own & state.keys()) > len(own)  # sizes differ in some layers, other networks in all
+        sizes = "it is a tooth model of another size; set channels, features and res_units as in its plan.json"
+        what = sizes if ours else f"it looks like {looks_like(state)}"
+        message = f"checkpoint {start} does not hold weights of this network: {what}"
         raise ConfigurationError(message) from error
 
 

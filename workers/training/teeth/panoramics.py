@@ -1,12 +1,11 @@
 """Panoramics with one FDI number per tooth pixel: a folder with manifest.csv, images/ and labels/, or drawn phantoms.
 
 ``manifest.csv`` has a row per image: file (relative), split, group, label_file. Label maps hold FDI numbers of
-permanent teeth, 0 elsewhere, and 255 where nobody knows; the loss ignores that. Images stretched to a square are taken
-as 16:9, the shape of the devices they came from.
+permanent teeth, 0 elsewhere, and 255 where nobody knows; the loss ignores that, and a number given there counts neither
+as right nor as wrong. Images stretched to a square are taken as 16:9, the shape of the devices they came from.
 """
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +17,18 @@ from pydicom.dataset import Dataset
 from service.domain.errors import ConfigurationError
 from workers.models.arch import CLASS_OF, FDI
 from workers.pixels import Image
+from workers.training.checks import check_files
+from workers.training.grey import read_grey, read_labels
 from workers.training.phantom import panoramic_phantom
+from workers.training.readers import MANIFEST, read_rows
 
 STRETCHED_ASPECT = 16 / 9  # columns to rows of what was stretched to a square
 UNKNOWN = 255  # in a label map
 IGNORED = len(FDI) + 1  # class of what is unknown
 _SIDE = 512  # training samples are kept as squares of this size; geometry undoes it
 _COLUMNS = ("file", "split", "group", "label_file")
+_DECIDUOUS = tuple(10 * quadrant + number for quadrant in (5, 6, 7, 8) for number in range(1, 6))
+_SHOWN = 6  # of many wrong numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +60,70 @@ class Sample:
 
 def read_manifest(data: Path, split: str) -> list[Record]:
     """The records of one split. Raises ConfigurationError when the folder is not such a data set."""
-    manifest = data / "manifest.csv"
-    try:
-        rows = list(csv.DictReader(manifest.read_text(encoding="utf-8").splitlines()))
-    except OSError as error:
-        message = f"{manifest} cannot be read ({error.strerror}); --data must name a folder with manifest.csv"
-        raise ConfigurationError(message) from error
-    if not rows or any(column not in rows[0] for column in _COLUMNS):
-        message = f"{manifest} lacks rows or one of the columns {', '.join(_COLUMNS)}"
+    rows = [row for row in read_rows(data, _COLUMNS) if row["split"] == split]
+    if not rows:
+        message = f"{data / MANIFEST} has no image of split {split!r}"
         raise ConfigurationError(message)
-    chosen = [
-        Record(data / r["file"], data / r["label_file"], r["split"], r["group"]) for r in rows if r["split"] == split
+    if unlabelled := [row["file"] for row in rows if not row["label_file"].strip()]:
+        message = (
+            f"{data / MANIFEST}: {unlabelled[0]} has no label_file ({len(unlabelled)} such rows in split {split}); "
+            "name the map of its teeth or take the row out"
+        )
+        raise ConfigurationError(message)
+    return [
+        Record(data / row["file"], data / row["label_file"], row["split"], row["group"] or row["file"]) for row in rows
     ]
-    if not chosen:
-        message = f"{manifest} has no image of split {split!r}"
+
+
+def check_films(data: Path, split: str) -> None:
+    """Pictures and maps of a split can be read, fit each other and hold what they should. Raises ConfigurationError."""
+    records = read_manifest(data, split)
+    check_files(data, [row for row in read_rows(data) if row["split"] == split])
+    check_labels(records)
+
+
+def check_labels(records: Sequence[Record]) -> None:
+    """Every map of some records holds FDI numbers, and one of them a tooth.
+
+    Deciduous numbers (51 to 85) may stand in a map. They become background, not unknown: a model of permanent teeth
+    must learn to leave deciduous ones alone.
+
+    Raises:
+        ConfigurationError: names the map, the numbers that are none, and the mend.
+    """
+    teeth = False
+    for record in records:
+        numbers = set(np.unique(read_labels(record.labels)).tolist())
+        if wrong := sorted(numbers - {0, UNKNOWN, *FDI, *_DECIDUOUS}):
+            message = f"{record.labels} holds numbers that are not FDI: {_some(wrong)}; {_wanted(wrong)}"
+            raise ConfigurationError(message)
+        teeth = teeth or not numbers.isdisjoint(FDI)
+    if not teeth:
+        first = records[0]
+        message = (
+            f"no map of split {first.split} ({first.labels} and {len(records) - 1} more) holds a permanent tooth; "
+            f"{_wanted([])}"
+        )
         raise ConfigurationError(message)
-    return chosen
+
+
+def _wanted(wrong: Sequence[int]) -> str:
+    counted = bool(wrong) and max(wrong) <= len(FDI)
+    hint = "these look like class indices or Universal numbers 1 to 32; " if counted else ""
+    return (
+        f"{hint}give each pixel of a tooth its FDI number (11-18, 21-28, 31-38, 41-48), 0 elsewhere and {UNKNOWN} "
+        "where nobody knows"
+    )
+
+
+def _some(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return ", ".join(map(str, numbers[:_SHOWN])) + more
+
+
+def permanent(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label map with the numbers of permanent teeth and UNKNOWN, all else background."""
+    return np.where(np.isin(labels, (*FDI, UNKNOWN)), labels, np.uint8(0))
 
 
 def to_classes(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -80,12 +132,6 @@ def to_classes(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     table[UNKNOWN] = IGNORED
     table[list(FDI)] = [CLASS_OF[fdi] for fdi in FDI]
     return table[labels]
-
-
-def load_pixels(path: Path) -> NDArray[np.uint8]:
-    """Grey image as stored."""
-    with Picture.open(path) as picture:
-        return np.asarray(picture.convert("L"))
 
 
 def image_of(pixels: NDArray[np.float32]) -> Image:
@@ -102,7 +148,7 @@ def load_samples(records: Iterable[Record], surround: float = 0.0) -> list[Sampl
     """All records as squares of 512 pixels; ``surround`` as in ``Sample``."""
     samples = []
     for record in records:
-        pixels, labels = load_pixels(record.image), load_pixels(record.labels)
+        pixels, labels = read_grey(record.image), read_labels(record.labels)
         square = _square(pixels, Picture.Resampling.BOX)
         samples.append(Sample(square, _square(to_classes(labels)), true_aspect(*pixels.shape), surround))
     return samples

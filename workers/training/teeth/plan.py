@@ -16,6 +16,8 @@ class Plan:
     seed: int = 0
     batch: int = 4
     learning_rate: float = 2.5e-3
+    weight_decay: float = 1e-3
+    patience: int = 0  # looks at the validation films without a better Dice after which it ends; 0 = off
     small: tuple[int, int] = (224, 448)
     large: tuple[int, int] = (256, 512)
     small_share: float = 0.4  # of the minutes at the small size

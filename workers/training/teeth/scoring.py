@@ -11,10 +11,10 @@ from workers.models.arch import FDI, LOWER, UPPER
 from workers.models.sight import UNCERTAIN
 from workers.regions import Detection
 from workers.training.calibration import expected_calibration_error, reliability
+from workers.training.metrics import precision_recall_curve
 
 IOU = 0.5
 FULL_JAW = 14  # teeth; the split of the figures of jaws
-_ROUNDS = 2000
 _COUNTS = ("true", "found", "right", "detected", "numbered_right", "wrong_side", "wrong_jaw")
 Box = tuple[int, int, int, int]
 
@@ -63,6 +63,7 @@ class ImageScore:
         flagged, flagged_right: of those matched, numbers called uncertain, and how many of these were right.
         duplicates: numbers given more than once.
         claims: certainty of each found tooth, and whether it was right.
+        confused: of those matched with a wrong number, the number given and the labelled one.
         classes: by FDI number, those labelled or found.
         jaws: for each jaw with teeth, how many it has, and whether all were right and nothing else was numbered.
         dice: of every labelled tooth with the found one of its number, 0 where there is none.
@@ -81,6 +82,7 @@ class ImageScore:
     flagged_right: int
     duplicates: int
     claims: list[tuple[float, bool]] = field(default_factory=list)
+    confused: list[tuple[int, int]] = field(default_factory=list)
     classes: dict[int, ToothClass] = field(default_factory=dict)
     jaws: list[tuple[int, bool]] = field(default_factory=list)
     dice: list[float] = field(default_factory=list)
@@ -88,9 +90,9 @@ class ImageScore:
 
 
 def truths_of(labels: NDArray[np.uint8]) -> list[Truth]:
-    """The labelled teeth of an FDI label map."""
+    """The permanent teeth of an FDI label map."""
     truths = []
-    for tooth in np.unique(labels[labels > 0]):
+    for tooth in np.unique(labels[np.isin(labels, FDI)]):
         mask = labels == tooth
         rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
@@ -128,6 +130,7 @@ def score_image(detections: Sequence[Detection], truths: Sequence[Truth], group:
         flagged_right=sum(flagged),
         duplicates=len(found) - len({d.tooth for d in found}),
         claims=[(d.certainty, ok) for d, ok in zip(found, _right(found, truths), strict=True)],
+        confused=wrong,
         classes=classes,
         jaws=_jaws(classes),
         dice=[c.dice or 0.0 for c in classes.values() if c.true],
@@ -171,13 +174,15 @@ def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
     sure, sure_right = total["detected"] - flagged, total["numbered_right"] - flagged_right
     dice = [value for score in scores for value in score.dice]
     matched = [value for score in scores for value in score.dice_matched]
-    claims = np.array([claim for score in scores for claim in score.claims], float).reshape(-1, 2)
+    claims = _claims(scores)
+    recall, precision = certainty_curve(scores)
     figures = {
         "images": len(scores),
         "teeth": total["true"],
         "f1": _ratio(2 * total["right"], total["found"] + total["true"]),
         "precision": _ratio(total["right"], total["found"]),
         "recall": _ratio(total["right"], total["true"]),
+        "average_precision": float(np.sum(np.diff(recall, prepend=0.0) * precision)),
         "detection_f1": _ratio(2 * total["detected"], total["found"] + total["true"]),
         "right_number_among_matched": _ratio(total["numbered_right"], total["detected"]),
         "wrong_side_among_matched": _ratio(total["wrong_side"], total["detected"]),
@@ -194,6 +199,15 @@ def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
         "right_among_unflagged": _ratio(sure_right, sure),
     }
     return {key: round(value, 4) for key, value in figures.items()}
+
+
+def certainty_curve(scores: Sequence[ImageScore]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recall, of all labelled teeth, and precision as the least certainty falls; empty where nothing was found."""
+    claims, true = _claims(scores), sum(score.true for score in scores)
+    if not len(claims) or not true:
+        return np.zeros(0), np.zeros(0)
+    recall, precision = precision_recall_curve(claims[:, 0], claims[:, 1] > 0)
+    return recall * claims[:, 1].sum() / true, precision
 
 
 def by_class(scores: Sequence[ImageScore]) -> list[dict[str, float]]:
@@ -227,24 +241,16 @@ def by_jaw(scores: Sequence[ImageScore]) -> dict[str, dict[str, float]]:
 
 def reliability_table(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
     """Found teeth by their certainty: how many, mean certainty, share that is right."""
-    claims = np.array([claim for score in scores for claim in score.claims], float).reshape(-1, 2)
+    claims = _claims(scores)
     return [
         {"teeth": b.count, "mean_certainty": round(b.mean, 4), "right": round(b.frequency, 4)}
         for b in reliability(claims[:, 0], claims[:, 1] > 0)
     ]
 
 
-def f1_interval(scores: Sequence[ImageScore], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of F1, by drawing groups with replacement."""
-    groups = sorted({score.group for score in scores})
-    place = {group: i for i, group in enumerate(groups)}
-    counts = np.zeros((len(groups), 2))
-    for score in scores:
-        counts[place[score.group]] += (2 * score.right, score.found + score.true)
-    draws = np.random.default_rng(seed).integers(0, len(groups), (_ROUNDS, len(groups)))
-    sums = counts[draws].sum(1)
-    low, high = np.percentile(sums[:, 0] / np.maximum(sums[:, 1], 1), (2.5, 97.5))
-    return round(float(low), 4), round(float(high), 4)
+def _claims(scores: Sequence[ImageScore]) -> NDArray[np.float64]:
+    """(found teeth, 2): certainty, and 1 where it was right."""
+    return np.array([claim for score in scores for claim in score.claims], float).reshape(-1, 2)
 
 
 def _ratio(part: float, whole: float) -> float:

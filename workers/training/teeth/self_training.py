@@ -19,8 +19,9 @@ from scipy import ndimage
 
 from service.domain.errors import ConfigurationError
 from workers.models.panoramic_teeth import LoadedPanoramicTeeth
+from workers.training.grey import read_grey
 from workers.training.progress import Progress
-from workers.training.teeth.panoramics import UNKNOWN, image_of, load_pixels
+from workers.training.teeth.panoramics import UNKNOWN, image_of
 from workers.training.teeth.surround import Cut, cut_surround
 
 Plane = NDArray[np.float32]
@@ -73,7 +74,7 @@ def number_films(films: Path, out: Path, model: LoadedPanoramicTeeth, split: str
     for folder in ("images", "labels"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for done, row in enumerate(rows, 1):
-        cut = cut_surround(load_pixels(films / row["file"]))
+        cut = cut_surround(read_grey(films / row["file"]))
         up = upright(scaled := cut.pixels.astype(np.float32) / np.float32(255), model)
         labels = label_film(np.ascontiguousarray(scaled[::up]), model) if up else None
         if labels is not None:

@@ -72,6 +72,14 @@ def test_shipped_bundle_is_whole() -> None:
     assert (SHIPPED / "docs/README.md").is_file()
 
 
+def test_a_dropped_in_bundle_is_research_whatever_it_says(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of a bundle that ships do we believe that it is more: of others the site decides, by name."""
+    edit("metadata.json", research=False)(bundle)
+    assert load_bundle(bundle).algorithm.research
+    monkeypatch.setattr("workers.models.bundle.BUNDLES", bundle.parent)
+    assert not load_bundle(bundle).algorithm.research
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -11,10 +11,12 @@ import torch
 import yaml
 from monai.networks.nets import DenseNet, UNet
 from pydicom.dataset import Dataset
+from torch import nn
 
 from service.domain.errors import ConfigurationError
 from tests.unit.workers.models.foreign_bundle import BRIGHT, bright_network, image_of, make_bundle
 from workers.models.foreign import ForeignBundle
+from workers.models.grad_cam import gradient_maps, hot_box, to_heat
 
 HAND: dict[str, Any] = {"modality": ["DX", "CR"], "body_part": ["HAND"], "size": [32, 32]}
 REGIONS = HAND | {"channels": {"1": {"finding": "fracture", "site": "hand"}}}
@@ -98,8 +100,12 @@ def test_classification_gives_a_finding_of_the_whole_image(tmp_path: Path) -> No
     with torch.inference_mode():
         chance = float(net(torch.from_numpy(pixels)[None, None]).softmax(1)[0, 1])
     (found,) = ForeignBundle(path).load("cpu").analyze(image_of(pixels))
-    assert (found.kind, found.box, found.mask) == ("fracture", None, None)
+    assert (found.kind, found.mask) == ("fracture", None)
     assert found.certainty == pytest.approx(chance, abs=2e-3)
+    assert found.heat is not None
+    assert found.heat.min() >= 0
+    assert found.heat.max() == 1
+    assert found.box is not None
 
 
 def test_colour_scale_and_normalisation_reach_the_network(tmp_path: Path) -> None:
@@ -162,6 +168,9 @@ def test_the_weights_are_named_by_their_digest(tmp_path: Path) -> None:
     assert len(algorithm.weights_sha256) == 64
     assert algorithm.research
     assert algorithm.version == "0.0.1"
+    metadata = path / "configs" / "metadata.json"
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"research": False}))
+    assert ForeignBundle(path).load("cpu").algorithm.research, "its own word does not let its results out"
 
 
 @pytest.mark.parametrize(
@@ -237,3 +246,23 @@ def test_networks_for_volumes_are_refused(tmp_path: Path) -> None:
     metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"network_data_format": shape}))
     with pytest.raises(ConfigurationError, match="two spatial dimensions"):
         ForeignBundle(path)
+
+
+def test_a_foreign_classifier_shows_where() -> None:
+    """Grad-CAM of any network: hottest where the pixels that speak for the class lie, cold for what they oppose."""
+    look, weigh = nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.Linear(2, 2)
+    with torch.no_grad():
+        look.weight.zero_()[:, 0, 1, 1] = 1.0
+        weigh.weight.copy_(torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
+    net = nn.Sequential(look, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), weigh).eval()
+    pixels = np.zeros((1, 1, 16, 24), np.float32)
+    pixels[0, 0, 3:6, 15:20] = 1.0
+    maps = gradient_maps(net, pixels, [1, 0])
+    assert maps is not None
+    assert maps.shape == (1, 2, 16, 24)
+    assert hot_box(to_heat(maps[0, 0]), (16, 24)) == pytest.approx((15, 3, 20, 6), abs=1)
+    assert maps[0, 1].max() <= 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch prefers torch.export; bundles still hold these
+        scripted = torch.jit.trace(net, torch.zeros(1, 1, 16, 24))
+    assert gradient_maps(scripted, pixels, [1]) is None

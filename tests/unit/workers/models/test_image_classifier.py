@@ -20,7 +20,7 @@ from workers.pixels import Image
 from workers.training.images.export import Facts, Serving, export_bundle
 from workers.training.images.plan import Plan
 
-FACTS = Facts("test", "0.0.1", "test", "test", "none", "drawn", "drawn", "drawn")
+FACTS = Facts("test", "test", "test", "drawn", "drawn")
 SERVING = Serving((0.5, 0.5), ((2.0, 0.1), (1.0, -0.2)), (1.0, 99.0), findings={"one": "fracture"})
 PLAN = Plan(
     classes=("one", "two"),

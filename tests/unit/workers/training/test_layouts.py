@@ -10,6 +10,7 @@ from PIL import Image as Picture
 from scipy.io import savemat
 
 from service.domain.errors import ConfigurationError
+from tests.builders import as_bytes, xray
 from tests.unit.workers.training.drawn_data import class_folders, labelled_rows, manifest, picture, rows_of
 from workers.training.layouts import prepare
 from workers.training.readers import read_collection
@@ -105,6 +106,58 @@ def test_an_incomplete_manifest_is_completed(tmp_path: Path) -> None:
     assert {row["split"] for row in found} == {"train", "val"}
     assert all(row["group"] and row["note"] == "x" and (made / row["file"]).is_file() for row in found)
     assert (made / "more" / "labels.json").read_text() == "{}"
+
+
+def test_empty_cells_of_group_are_filled(tmp_path: Path) -> None:
+    """Equal bytes are one group, a named one where one of them has a name; what has a group or a part keeps it."""
+    rows = [row | {"group": "patient" if i < 2 else ""} for i, row in enumerate(labelled_rows())]
+    rows[5]["split"] = ""
+    data = manifest(tmp_path / "mine", rows)
+    (data / "images" / "4.png").write_bytes((data / "images" / "0.png").read_bytes())
+    found = {row["file"]: row for row in rows_of(prepare(data, tmp_path / "out", 0))}
+    assert [found[f"images/{i}.png"]["group"] for i in (0, 1, 4)] == ["patient"] * 3
+    assert len({row["group"] for row in found.values()}) == 10
+    assert [row["split"] for row in found.values()] == [row["split"] for row in rows]
+
+
+def dicom(path: Path, orientation: list[str]) -> Path:
+    """An X-ray whose rows and columns run as told."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds = xray()
+    ds.PatientOrientation = orientation
+    path.write_bytes(as_bytes(ds))
+    return path
+
+
+def test_a_label_map_is_turned_with_its_dicom_file(tmp_path: Path) -> None:
+    """What a viewer shows mirrored has its labels mirrored; else the map stays where it is."""
+    data, numbers = tmp_path / "mine", np.zeros((200, 320), np.uint8)
+    numbers[3, 5] = 11
+    for name, orientation in (("plain", ["L", "F"]), ("turned", ["R", "H"])):
+        dicom(data / "images" / f"{name}.dcm", orientation)
+        (data / "labels").mkdir(exist_ok=True)
+        Picture.fromarray(numbers).save(data / "labels" / f"{name}.png")
+    before = listing(data)
+    rows = {Path(row["file"]).name.partition("-")[0]: row for row in rows_of(prepare(data, tmp_path / "out", 0))}
+    assert np.argwhere(np.asarray(Picture.open(rows["turned"]["label_file"]))).tolist() == [[196, 314]]
+    assert Path(rows["plain"]["label_file"]) == (data / "labels" / "plain.png").resolve()
+    assert np.asarray(Picture.open(rows["plain"]["file"])).shape == (200, 320)
+    assert listing(data) == before
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "landmarks.json"])
+def test_places_in_a_dicom_file_are_refused(tmp_path: Path, name: str) -> None:
+    """Boxes and corners would no longer be found under the picture's new name: say so instead of training on none."""
+    rows = [row | {"file": row["file"].replace(".png", ".dcm")} for row in labelled_rows(4)]
+    for row in rows:
+        dicom(tmp_path / "mine" / row["file"], ["L", "F"])
+    data = manifest(tmp_path / "mine", rows)
+    (data / "labels").mkdir()
+    (data / "labels" / name).write_text('"images/2.dcm"')
+    with pytest.raises(ConfigurationError, match=rf"{name} holds places in images/2\.dcm"):
+        prepare(data, tmp_path / "out", 0)
+    (data / "labels" / name).write_text("")
+    assert len(rows_of(prepare(data, tmp_path / "out", 0))) == 4
 
 
 def test_all_as_a_split_takes_every_image(tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_different_pictures_are_no_leak(tmp_path: Path) -> None:
     assert leakage.compared == {"train": 6, "val": 1}
 
 
+def test_copies_of_deep_grey_are_found(tmp_path: Path) -> None:
+    """16 bits are looked at in full: clipped to 8 every such picture would be white."""
+    for seed, (name, times) in enumerate((("a", 200), ("b", 180))):
+        for part in ("train", "val"):
+            plane = np.asarray(drawn(seed), np.uint16) * (times if part == "train" else times - 10) + 300
+            Picture.fromarray(plane).save(tmp_path / f"{part}-{name}.png")
+    found = [Member(file, file.name.partition("-")[0], file.name) for file in sorted(tmp_path.iterdir())]
+    assert [(p.first.file.name, p.second.file.name) for p in find_leakage(found).pairs] == [
+        ("train-a.png", "val-a.png"),
+        ("train-b.png", "val-b.png"),
+    ]
+
+
 def test_copies_within_a_part_are_no_leak(tmp_path: Path) -> None:
     """A picture twice among the training pictures flatters no figure."""
     both = [Member(m.file, "train", m.group) for m in members(tmp_path, lambda p: p)]

@@ -83,6 +83,15 @@ def test_a_classifier_page_holds_everything(tmp_path: Path, *, exclusive: bool) 
     assert kept.classes == outcome_of().classes
 
 
+def test_a_leak_is_told_on_top() -> None:
+    """The first block and the headline say that the parts are not independent; a clean check comes last."""
+    clean = classifier_page("Drawn", outcome_of(), {}, leakage=Leakage({"train": 5, "val": 60}, (), ()))
+    leaking = classifier_page("Drawn", outcome_of(), {}, leakage=Leakage({"train": 5, "val": 60}, ("patient 7",), ()))
+    assert clean.blocks[-1].title == "Leakage between the parts"
+    assert leaking.blocks[0].title.startswith("Leakage between the parts")
+    assert leaking.headline == f"NOT TO BE TRUSTED: the parts share 1 groups and 0 pairs of images. {clean.headline}"
+
+
 def test_worst_mistakes_are_wrong_and_the_most_certain_first() -> None:
     """Each wrong image once; the words say what it is and what was said."""
     case = outcome_of()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from pydicom.dataset import Dataset
 
 from service.__main__ import main
 from service.domain.errors import ConfigurationError
@@ -101,6 +102,7 @@ def test_evaluate_takes_all_images_of_somebody_elses_data(
         (["--start", "nothing.pt"], "--start nothing.pt: there is no such file"),
         (["--set", "learning_rate"], "it must be KEY=VALUE"),
         (["--folds", "99"], "--folds 99: there are 20 groups"),
+        (["--frozen"], "--frozen keeps the weights of --start, which is not given"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -111,6 +113,32 @@ def test_wrong_options_are_one_line(
     assert main(["train", "images", "--data", str(data), "--out", str(tmp_path / "out"), *options]) == 2
     assert words in capsys.readouterr().err
     assert not stub.orders
+
+
+def test_weights_by_name_reach_the_tasks_that_take_them(
+    tmp_path: Path, stub: StubTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--start torchvision:NAME is no file; a task with one network refuses it."""
+    data, out = str(class_folders(tmp_path / "mine")), str(tmp_path / "out")
+    options = ["--data", data, "--out", out, "--start", "torchvision:resnet50"]
+    assert main(["train", "images", *options]) == 0
+    assert str(stub.orders[0].start) == "torchvision:resnet50"
+    assert main(["train", "teeth", *options]) == 2
+    assert "task teeth has a network of its own" in capsys.readouterr().err
+
+
+def test_damaged_pictures_end_a_measurement_with_one_line(
+    tmp_path: Path, stub: StubTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is named; what lies in other parts is not looked at."""
+    data = manifest(tmp_path / "mine", labelled_rows())
+    bundle = str(stub.train(Training(data, tmp_path / "trained", 1)))
+    options = ["--data", str(data), "--out", str(tmp_path / "out"), "--bundle", bundle]
+    (data / "images" / "0.png").write_bytes(b"of the training part")
+    assert main(["evaluate", "images", *options]) == 0
+    (data / "images" / "3.png").write_bytes(b"no picture")
+    assert main(["evaluate", "images", *options]) == 2
+    assert "3.png is damaged or no picture" in capsys.readouterr().err
 
 
 def test_damaged_data_end_before_the_training(
@@ -173,6 +201,28 @@ def test_a_classifier_from_folders_serves_when_it_is_dropped_in(tmp_path: Path) 
         assert found.heat is not None
     report = tool.run_evaluation("images", Evaluation(data, tmp_path / "again", "all", tmp_path / "bundles" / "bones"))
     assert "on 24 images" in report[0]
+
+
+def test_classes_without_codes_leave_a_template(tmp_path: Path) -> None:
+    """The user is told to fill it in; as it is it is refused, filled in it serves."""
+    data = bars(tmp_path / "bones", 12)
+    (data / "fracture").rename(data / "gap")
+    settings = {"size": "32,32", "batch": 8}
+    order = Training(data, tmp_path / "out", minutes=0.01, backbone="four-conv", settings=settings)
+    lines = tool.run_training("images", order)
+    assert "dentgate.json.example" in lines[-1]
+    bundle = Path(lines[0].removeprefix("bundle "))
+    (tmp_path / "bundles").mkdir()
+    bundle = bundle.rename(tmp_path / "bundles" / "bones")
+    (model,) = dropped_in(tmp_path / "bundles")
+    assert "docs/training.md" in model.judge(Dataset()).reason
+    text = (bundle / "dentgate.json.example").read_text()
+    (bundle / "dentgate.json").write_text(text)
+    (model,) = dropped_in(tmp_path / "bundles")
+    assert "site 'SITE' is not known" in model.judge(Dataset()).reason
+    (bundle / "dentgate.json").write_text(text.replace("CODE", "125605004").replace("SITE", "bone"))
+    (model,) = dropped_in(tmp_path / "bundles")
+    assert model.looks_for == ("SCT:125605004:gap", "SCT:125605004:normal")
 
 
 def test_weights_of_another_network_are_refused_before_training(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The search for settings."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,8 +10,13 @@ import pytest
 from service.domain.errors import ConfigurationError
 from tests.unit.workers.training.drawn_data import labelled_rows, manifest
 from tests.unit.workers.training.stub_task import StubTask
+from workers.training.aims import aim_of
+from workers.training.images.plan import Plan as ClassifierPlan
+from workers.training.spine.plan import Plan as SpinePlan
 from workers.training.task import Training
-from workers.training.tune import aim_of, tune
+from workers.training.tasks import TASKS
+from workers.training.teeth.plan import Plan as TeethPlan
+from workers.training.tune import SPACES, tune
 
 
 def test_the_search_finds_what_is_best_and_goes_on_after_a_stop(tmp_path: Path) -> None:
@@ -34,6 +40,16 @@ def test_the_search_finds_what_is_best_and_goes_on_after_a_stop(tmp_path: Path) 
     assert len(report["trials"]) == 10
     assert f"--set learning_rate={best['learning_rate']:.3g}" in report["facts"]["to train with it"]
     assert "Trials, the best first" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_what_is_searched_are_settings_of_the_task() -> None:
+    """More than the learning rate for every task, and nothing that its plan does not have."""
+    classifier = {field.name for field in dataclasses.fields(ClassifierPlan)} | {"backbone"}
+    plans = {"teeth": TeethPlan, "spine": SpinePlan}
+    assert set(SPACES) == {entry.name for entry in TASKS}
+    for task, space in SPACES.items():
+        known = {field.name for field in dataclasses.fields(plans[task])} if task in plans else classifier
+        assert {"learning_rate", "weight_decay"} < set(space) <= known, task
 
 
 def test_without_optuna_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What the boxes say of each condition, and bad data."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image as Picture
 
 from service.domain.errors import ConfigurationError
 from workers.models.conditions import HEADS
-from workers.training.conditions.labels import merged, read_films, statement
+from workers.training.conditions.labels import answered, merged, read_films, statement
+from workers.training.layouts import prepare
 
 BOXES = (
     "file,label,xmin,ymin,xmax,ymax\nimages/a.png,filling_or_crown,1,2,11,22\nimages/a.png,rct_or_implant,20,2,30,22\n"
@@ -40,6 +42,32 @@ def test_a_sure_second_look_decides() -> None:
     assert said("caries_destroyed", "root_stump", "high")["destroyed-crown"] == 1
     assert "destroyed-crown" not in said("caries_destroyed", "unclear", "low")
     assert "impacted" not in said("impacted", "upright_third_molar_maybe_erupted", "low")
+
+
+@pytest.mark.parametrize(
+    ("label", "mixed", "second"),
+    [
+        ("filling", "filling_or_crown", "filling"),
+        ("Crown", "filling_or_crown", "crown"),
+        ("pontic", "filling_or_crown", "pontic"),
+        ("root-canal-treated", "rct_or_implant", "rct"),
+        ("Root canal filling", "rct_or_implant", "rct"),
+        ("implant", "rct_or_implant", "implant"),
+        ("Impacted tooth", "impacted", "impacted"),
+        ("destroyed-crown", "caries_destroyed", "root_stump"),
+        ("residual root", "caries_destroyed", "root_stump"),
+    ],
+)
+def test_a_final_label_needs_no_second_look(label: str, mixed: str, second: str) -> None:
+    """A label that says what it is, in our spelling or another, says what a mixed label and a sure second look say."""
+    assert said(label) == said(mixed, second, "high")
+    assert 1 in said(label).values()
+
+
+def test_caries_is_no_destroyed_crown() -> None:
+    """A box of caries of any size leaves open whether the crown is destroyed, and makes no healthy tooth either."""
+    assert "destroyed-crown" not in said("Deep Caries")
+    assert said("Caries")["implant"] == 0
 
 
 def test_several_boxes_on_one_tooth() -> None:
@@ -75,9 +103,12 @@ def test_films_are_read(data: Path) -> None:
         ("manifest.csv", "file,split,group\nimages/a.png,train,1\nimages/a.png,val,1\n", "lies in"),
         ("manifest.csv", "file,split\nimages/a.png,train\n", "group"),
         ("manifest.csv", "file,split,group\nimages/a.png,val,1\n", "'train'"),
-        ("manifest.csv", "file,split,group\nimages/b.png,train,1\n", "b.png"),
+        ("manifest.csv", "file,split,group\nimages/a.png,train,1\nimages/b.png,train,2\n", "b.png"),
+        ("manifest.csv", "file,split,group\nimages/b.png,train,1\n", "no box of .* lies on an image"),
         ("labels/boxes.csv", BOXES.replace("filling_or_crown", "tartar"), "tartar"),
         ("labels/boxes.csv", BOXES.replace("11", "eleven"), "four numbers"),
+        ("labels/boxes.csv", BOXES.replace("11", "1"), "no size"),
+        ("labels/boxes.csv", BOXES.replace("label", "class"), "lacks the columns label"),
         ("images/a.png", "no picture", "a.png"),
     ],
 )
@@ -93,3 +124,58 @@ def test_no_boxes(data: Path) -> None:
     (data / "labels" / "boxes.csv").unlink()
     with pytest.raises(ConfigurationError, match=r"boxes\.csv"):
         read_films(data, "train")
+
+
+def test_deep_films_are_not_clipped(data: Path) -> None:
+    """Of a film of 16 bits the dark half stays apart from the bright."""
+    deep = np.tile(np.linspace(0, 65535, 60).astype(np.uint16), (40, 1))
+    Picture.fromarray(deep).save(data / "images" / "a.png")
+    (film,) = read_films(data, "train")
+    assert film.pixels[0, 0] == 0
+    assert film.pixels[0, 30] == pytest.approx(130, abs=4)
+    assert film.pixels[0, -1] == 255
+
+
+def coco(plain: bool) -> dict[str, object]:  # noqa: FBT001 - a test parameter
+    """A box of an impacted tooth, in DENTEX's layout or with the condition as the only category."""
+    annotation = {"image_id": 7, "bbox": [5, 6, 10, 20], "category_id": 1}
+    document: dict[str, object] = {"images": [{"id": 7, "file_name": "films/a.png"}], "annotations": [annotation]}
+    if plain:
+        return document | {"categories": [{"id": 0, "name": "crown"}, {"id": 1, "name": "impacted"}]}
+    annotation |= {"category_id_1": 0, "category_id_2": 7, "category_id_3": 1}
+    del annotation["category_id"]
+    numbers = [{"id": k, "name": str(k + 1)} for k in range(8)]
+    diseases = [{"id": 0, "name": "Caries"}, {"id": 1, "name": "Impacted"}]
+    return document | {"categories_1": numbers[:4], "categories_2": numbers, "categories_3": diseases}
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_coco_boxes(data: Path, tmp_path_factory: pytest.TempPathFactory, plain: bool) -> None:  # noqa: FBT001 - a test parameter
+    """Without boxes.csv, the boxes of a COCO file beside the manifest are read, DENTEX's diseases among them.
+
+    The manifest may name the films alone: then parts and groups are made.
+    """
+    (data / "labels" / "boxes.csv").unlink()
+    (data / "boxes.json").write_text(json.dumps(coco(plain)))
+    (data / "manifest.csv").write_text("file\nimages/a.png\n")
+    (film,) = read_films(prepare(data, tmp_path_factory.mktemp("out"), 0, "all"), "all")
+    (data / "manifest.csv").write_text("file,split,group\nimages/a.png,train,1\n")
+    assert len(read_films(data, "train")[0].boxes) == 1
+    (box,) = film.boxes
+    assert (box.name, box.box) == ("impacted", (5, 6, 15, 26))
+    (data / "boxes.json").write_text(json.dumps(coco(plain) | {"images": 3}))
+    with pytest.raises(ConfigurationError, match="is not COCO with conditions"):
+        read_films(data, "train")
+
+
+def test_what_has_no_example_is_not_answered(data: Path) -> None:
+    """Answered is what has a box in both parts; where that is nothing, it is refused, and says what each part has."""
+    (data / "labels" / "boxes.csv").write_text(BOXES.replace("rct_or_implant", "rct").replace("filling_or_", ""))
+    (data / "labels" / "relabelled.csv").unlink()
+    films = read_films(data, "train")
+    assert answered(films, films) == ("crown", "root-canal-treated")
+    (data / "labels" / "boxes.csv").write_text(BOXES.replace("filling_or_", ""))
+    assert answered(films, read_films(data, "train")) == ("crown",)
+    (data / "labels" / "boxes.csv").write_text(BOXES.replace("filling_or_crown", "pontic"))
+    with pytest.raises(ConfigurationError, match=r"train \(crown, root-canal-treated\) and split val \(pontic\)"):
+        answered(films, read_films(data, "train"))

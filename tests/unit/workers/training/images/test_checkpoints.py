@@ -1,5 +1,7 @@
 """Weights to begin with: the layouts of torchvision and timm, and the words for every other."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,31 @@ def test_what_is_no_checkpoint(content: bytes | None, tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_not_there() -> None:
-    """Weights by name need the library; the message says what else helps."""
-    with pytest.raises(ConfigurationError, match="checkpoint file"):
+    """Weights by name need the library; the message says what to install, and what else helps."""
+    words = "--start timm:no_such_network: timm is not installed; pip install timm, or give a checkpoint file"
+    if importlib.util.find_spec("timm"):
+        words = "--start timm:no_such_network: timm gives no such weights .*; it fetches them from the internet"
+    with pytest.raises(ConfigurationError, match=words):
         load_start(ResNet(classes=2, depth=26), "timm:no_such_network")
+
+
+def test_weights_by_name_come_from_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is asked for that name with its weights; one that cannot be had is one line."""
+    lines = ("from workers.networks.residual import ResNet", "import torch", "def get_model(name, weights):",
+             "    if name != 'resnet26' or weights != 'DEFAULT': raise OSError('no route to host')",
+             "    torch.manual_seed(3)", "    return ResNet(classes=10, depth=26)")  # fmt: skip
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("")
+    (tmp_path / "torchvision" / "models.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("torchvision", "torchvision.models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    torch.manual_seed(3)
+    theirs, ours = ResNet(classes=10, depth=26), ResNet(classes=2, depth=26)
+    load_start(ours, Path("torchvision:resnet26"))
+    name = "layer1.0.conv1.weight"
+    assert torch.equal(ours.state_dict()[name], theirs.state_dict()[name])
+    with pytest.raises(ConfigurationError, match=r"torchvision:resnet9: .* \(OSError: no route to host\)"):
+        load_start(ours, "torchvision:resnet9")
+    for name in ("torchvision", "torchvision.models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)

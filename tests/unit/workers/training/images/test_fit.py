@@ -11,8 +11,8 @@ import torch
 from service.domain.errors import ConfigurationError
 from workers.training.images.augment import augment
 from workers.training.images.fit import build_network, fit, logits_of, predict
-from workers.training.images.learner import Learner, learning_rate, loss_of
-from workers.training.images.plan import Augmentation, Plan
+from workers.training.images.learner import Learner, loss_of
+from workers.training.images.plan import Augmentation, Optimizer, Plan, Schedule
 from workers.training.images.samples import Sample, check_samples, drawing_chances
 from workers.training.journal import read_journal
 
@@ -83,6 +83,23 @@ def test_resume_trains_for_the_time_that_is_left(tmp_path: Path) -> None:
     fit(drawn(32), [], plan, tmp_path, resume=True)
     assert read_journal(tmp_path)[0] == {"epoch": 0}
     assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["minutes"] == 10
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Resumed with the same plan its weights are given at once; another plan, or no resume, trains anew."""
+    plan = replace(PLAN, minutes=0.005)
+    first = fit(drawn(32), [], plan, tmp_path).state_dict()["fc.weight"]
+    log = (tmp_path / "log.jsonl").read_bytes()
+    again = fit(drawn(32), [], plan, tmp_path, resume=True).state_dict()["fc.weight"]
+    assert torch.equal(again, first)
+    assert "trained to its end before" in capsys.readouterr().out
+    assert (tmp_path / "log.jsonl").read_bytes() == log
+    assert not torch.equal(
+        fit(drawn(32), [], replace(plan, seed=5), tmp_path, resume=True).state_dict()["fc.weight"], first
+    )
+    (tmp_path / "checkpoint.pt").write_bytes(b"of a run that was killed")
+    fit(drawn(32), [], plan, tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
@@ -181,6 +198,27 @@ def test_a_turn_keeps_angles_on_an_oblong_picture() -> None:
 
 def test_learning_rate_ends_near_zero() -> None:
     """It warms up, and the last steps are small whatever the number of steps was."""
-    rates = [learning_rate(PLAN, done) for done in (0, 0.05, 0.5, 1)]
+    rates = [PLAN.learning_rate_at(done) for done in (0, 0.05, 0.5, 1)]
     assert rates[0] < rates[1] > rates[2] > rates[3]
     assert rates[3] <= 0.011 * PLAN.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"), [(Schedule.CONSTANT, (1, 1, 1, 1)), (Schedule.STEP, (1, 0.1, 0.01, 0.01))]
+)
+def test_other_schedules(schedule: Schedule, shares: tuple[float, ...]) -> None:
+    """After the same warm-up constant stays, step falls at half and at three quarters of the time."""
+    plan = replace(PLAN, schedule=schedule)
+    assert plan.learning_rate_at(0) == pytest.approx(0.02 * PLAN.learning_rate)
+    rates = [plan.learning_rate_at(done) for done in (0.2, 0.5, 0.75, 1)]
+    assert rates == pytest.approx([share * PLAN.learning_rate for share in shares])
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+def test_the_optimizer_is_the_one_that_was_chosen(optimizer: Optimizer) -> None:
+    """AdamW and Adam are different things, and each does a step."""
+    learner = Learner(drawn(32), build_network(PLAN), replace(PLAN, optimizer=optimizer), frozenset())
+    assert type(learner.optimizer).__name__.lower() == optimizer
+    before = learner.network.state_dict()["fc.weight"].clone()
+    learner.step(0.5)
+    assert not torch.equal(learner.network.state_dict()["fc.weight"], before)

@@ -43,6 +43,10 @@ def test_folders_of_classes_become_a_bundle_that_serves(tmp_path: Path) -> None:
     assert again["headline"] == report["headline"]
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["eval_metrics"]["validation"]["classes"] == report["classes"]
+    assert (metadata["version"], metadata["authors"]) == ("0.0.0", "whoever trained it")
+    assert "of the folder data" in metadata["data_source"]
+    card = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    assert report["headline"] in card
     dropped = DroppedClassifier(bundle)
     header = Dataset()
     header.Modality = "DX"
@@ -89,7 +93,8 @@ def test_the_fracture_task_reads_its_labels(tmp_path: Path) -> None:
         ({"backbone": "alexnet"}, "no backbone 'alexnet'"),
         ({"settings": {"sise": 3}}, "no setting 'sise'; known: .*batch"),
         ({"settings": {"batch": "many"}}, "batch is 'many'"),
-        ({"settings": {"pretrained": "timm:nothing"}}, "checkpoint file"),
+        ({"settings": {"optimizer": "sgd"}}, "optimizer is 'sgd'; it must be one of adamw, adam"),
+        ({"start": Path("timm:nothing")}, "checkpoint file"),
     ],
 )
 def test_a_wrong_order_is_refused_before_training(change: dict[str, object], words: str, tmp_path: Path) -> None:

@@ -97,7 +97,13 @@ def test_a_training_gives_a_bundle_that_measures_itself(data: Path, tmp_path: Pa
     assert settings["canvas"] == [32, 48]
     assert settings["thresholds"] != [0.5, 0.5]
     assert load_bundle(bundle).algorithm.research
-    assert "<html" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Learning curves of network 2 of 2" in page
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert (metadata["version"], metadata["authors"]) == ("0.0.0", "whoever trained it")
+    assert metadata["data_source"].startswith("11 images of ")
+    assert metadata["eval_metrics"]["validation"]["images"] == 6
+    assert metadata["data_source"] in (bundle / "docs" / "README.md").read_text(encoding="utf-8")
     report = Photos().evaluate(Evaluation(data, tmp_path / "eval", bundle=bundle))
     trained = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["macro"] == trained["macro"]

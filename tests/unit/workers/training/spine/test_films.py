@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Picture
 
 from service.domain.errors import ConfigurationError
-from workers.training.spine.films import load_films, load_grey, read_manifest, read_rows
+from workers.training.spine.films import load_films, read_manifest, read_rows
 from workers.training.spine.phantom import spine_phantom
 
 
@@ -37,17 +37,23 @@ def test_read(data: Path) -> None:
     assert record.corners == pytest.approx(spine_phantom(0, rows=200).corners, abs=0.01)
     assert (record.group, record.labels, record.cobb) == ("a", "double", (40.5, 30.0))
     (other,) = read_manifest(data, "val")
-    assert (other.labels, other.cobb) == ("", (0.0, 0.0))
+    assert (other.labels, other.cobb) == ("", None)
     (film,) = load_films([record])
     assert film.pixels.shape[0] == 200
     assert film.pixels.dtype == np.uint8
+
+
+def angle(data: Path, text: str) -> None:
+    """Another major angle in the manifest."""
+    manifest = data / "manifest.csv"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("40.5", text), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
         (lambda d: (d / "manifest.csv").unlink(), "manifest.csv cannot be read"),
-        (lambda d: (d / "manifest.csv").write_text("file,split\na,train\n"), "lacks rows or the columns group"),
+        (lambda d: (d / "manifest.csv").write_text("file,split\na,train\n"), "lacks the column group"),
         (lambda d: (d / "manifest.csv").write_text("file,split,group\na,val,x\n"), "no row whose split is 'train'"),
         (lambda d: (d / "labels/landmarks.json").unlink(), "landmarks.json cannot be read"),
         (lambda d: (d / "labels/landmarks.json").write_text("{"), "landmarks.json is not JSON"),
@@ -58,6 +64,9 @@ def test_read(data: Path) -> None:
             "images/0.png needs 68 points",
         ),
         (lambda d: (d / "images/0.png").unlink(), "is named in manifest.csv but is not there"),
+        (lambda d: angle(d, "about 40"), "cobb_major of images/0.png is 'about 40'; write degrees"),
+        (lambda d: angle(d, "nan"), "cobb_major of images/0.png is 'nan'; a Cobb angle is 0 to 180"),
+        (lambda d: angle(d, "-3"), "cobb_major of images/0.png is '-3'; a Cobb angle is 0 to 180"),
     ],
 )
 def test_wrong_data(data: Path, spoil: Callable[[Path], object], cause: str) -> None:
@@ -71,7 +80,23 @@ def test_damaged_picture(data: Path) -> None:
     """A file that is no picture is named."""
     (data / "images/0.png").write_bytes(b"no picture")
     with pytest.raises(ConfigurationError, match="cannot be read as a picture"):
-        load_grey(data / "images/0.png")
+        load_films(read_manifest(data, "train"))
+
+
+def test_deep_picture(data: Path) -> None:
+    """A film of 16 bits keeps its greys, where 255 and more were all white."""
+    shallow = spine_phantom(0, rows=200).pixels
+    Picture.fromarray(shallow.astype(np.uint16) * 256).save(data / "images/0.png")
+    (film,) = load_films(read_manifest(data, "train"))
+    scaled = shallow.astype(float) * 255 / shallow.max()
+    assert np.abs(film.pixels - scaled).max() <= 0.5
+
+
+def test_a_manifest_from_a_spreadsheet(data: Path) -> None:
+    """The mark that a spreadsheet puts in front does no harm."""
+    manifest = data / "manifest.csv"
+    manifest.write_text(manifest.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert len(read_manifest(data, "train")) == 1
 
 
 def test_other_columns(data: Path) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workers.models.cobb import CurveType
-from workers.training.spine.scoring import Score, right_type, smape, summary, three_angles, truth_of
+from workers.models.cobb import CurveType, type_of
+from workers.training.spine.scoring import Score, answers, leanings, right_type, smape, summary, three_angles, truth_of
 
 FILM = Score(
     name="a",
@@ -46,6 +46,56 @@ def test_summary() -> None:
     assert report["by_severity"]["below 10"]["films"] == 1
     assert report["by_severity"]["25 to 45"]["films"] == 2
     assert report["specificity"]["value"] == 1.0
+
+
+def test_refused_normal_film() -> None:
+    """A normal film that is refused counts as wrong, as every refused film does; it was not called normal."""
+    report = summary([FILM, replace(NORMAL, said=None, found=(0.0, 0.0))])
+    assert report["specificity"]["value"] == 0.0
+    assert report["normal_scoliosis_agreement"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("least", [10.0, 12.0])
+def test_leanings(least: float) -> None:
+    """From a half on they say what the rule says, whatever the angles."""
+    for major in np.arange(0.0, 80.0, 2.5):
+        for second in np.arange(0.0, major + 1, 2.5):
+            scoliosis, double = leanings(major, second, least)
+            said = type_of(major, second, least)
+            assert (scoliosis >= 0.5) == (said is not CurveType.NORMAL)
+            assert (scoliosis >= 0.5 and double >= 0.5) == (said is CurveType.DOUBLE)
+
+
+def said_of(name: str, truth: str, major: float, second: float) -> Score:
+    """A film with such angles found."""
+    leans = leanings(major, second, 10.0)
+    kind = type_of(major, second)
+    return replace(FILM, name=name, group=name, truth=truth, said=kind, found=(major, second), cobb=None, leans=leans)
+
+
+def test_answers() -> None:
+    """Precision, recall, F1 and AUC: of scoliosis over all films answered, of double over those with a type."""
+    films = [
+        said_of("a", "normal", 4, 0),
+        said_of("b", "normal", 14, 0),
+        said_of("c", "single", 30, 10),
+        said_of("d", "single", 30, 26),
+        said_of("e", "double", 40, 30),
+        said_of("f", "scoliosis", 9, 0),
+        replace(FILM, name="g", group="g", truth="double", said=None, leans=None),
+    ]
+    outcome = answers(films)
+    assert outcome.names == ["a", "b", "c", "d", "e", "f"]
+    report = summary(films)["answers"]
+    assert report["scoliosis"]["precision"]["value"] == 0.75
+    assert report["scoliosis"]["recall"]["value"] == 0.75
+    assert report["scoliosis"]["f1"]["value"] == 0.75
+    assert report["scoliosis"]["auc"]["value"] == 7 / 8
+    assert report["double"]["images"] == 3
+    assert (report["double"]["precision"]["value"], report["double"]["recall"]["value"]) == (0.5, 1.0)
+    assert report["double"]["auc"]["value"] == 0.5  # the single one leans further than the double
+    assert "brier" not in report["scoliosis"]
+    assert "answers" not in summary([films[-1]])
 
 
 def test_labels_without_angles() -> None:

@@ -8,7 +8,6 @@ from workers.training.teeth.scoring import (
     Truth,
     by_class,
     by_jaw,
-    f1_interval,
     reliability_table,
     score_image,
     summary,
@@ -100,15 +99,3 @@ def test_what_has_no_place_is_not_scored() -> None:
     """A finding of the whole image is no tooth."""
     truths = truths_of(labels(11))
     assert score_image([Detection("tooth", 11, 0.9)], truths, "a").found == 0
-
-
-def test_interval_contains_the_figure() -> None:
-    """The interval over groups holds the figure and is wider for groups that differ."""
-    truths = truths_of(labels(11, 12))
-    good, bad = (score_image(detections(truths, *n), truths, str(i)) for i, n in enumerate([(11, 12), (11, None)]))
-    scores = [good, bad] * 5
-    named = [
-        type(s)(**{f: getattr(s, f) for f in s.__dataclass_fields__} | {"group": str(i)}) for i, s in enumerate(scores)
-    ]
-    low, high = f1_interval(named)
-    assert low < summary(named)["f1"] < high
