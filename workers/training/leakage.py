@@ -30,6 +30,7 @@ _FLAT = 4.0  # standard deviation in grey values of 0..255: nothing to compare
 _BLACK, _WHITE = 6.0, 249.0  # grey values beyond which nothing is seen
 _LEAST_SEEN = 400  # pixels of 4096; with less, all are compared
 _SHOWN = 40
+_SAME_BYTES = "same bytes"
 
 Plane = NDArray[np.float32]
 
@@ -95,12 +96,21 @@ class Leakage:
 
 
 def with_leakage(page: Page, leakage: Leakage) -> Page:
-    """A report with what the check found: on top, and in its headline, where it found something; else at the end."""
+    """A report with what the check found: on top, and in its headline, where it found something; else at the end.
+
+    Groups and equal bytes in two parts are certain. Pictures that look alike are mostly copies, but films of two mouths
+    on one device may look so too: a reader has to look.
+    """
     figures = page.figures | {"leakage": leakage.to_json()}
     if leakage.clean:
         return replace(page, blocks=[*page.blocks, leakage.block()], figures=figures)
-    found = f"{len(leakage.groups)} groups and {len(leakage.pairs)} pairs of images"
-    headline = f"NOT TO BE TRUSTED: the parts share {found}. {page.headline}"
+    same = sum(pair.why == _SAME_BYTES for pair in leakage.pairs)
+    alike = len(leakage.pairs) - same
+    headline = page.headline
+    if leakage.groups or same:
+        headline = f"NOT TO BE TRUSTED: the parts share {len(leakage.groups)} groups and {same} files. {headline}"
+    if alike:
+        headline += f" - CHECK: {alike} pairs of images of different parts look alike (first table)"
     return replace(page, headline=headline, blocks=[leakage.block(), *page.blocks], figures=figures)
 
 
@@ -139,7 +149,7 @@ def _between(ours: Sequence[_Look], theirs: Sequence[_Look]) -> Iterator[Pair]:
     digests = {look.digest: look.member for look in ours}
     for look in theirs:
         if look.digest in digests:
-            yield Pair(digests[look.digest], look.member, "same bytes")
+            yield Pair(digests[look.digest], look.member, _SAME_BYTES)
     mine = [(look, look.plane) for look in ours if look.plane is not None]
     if not mine:
         return

@@ -110,7 +110,7 @@ def test_mistakes_are_shown_and_look_alikes_told(tmp_path: Path) -> None:
     (data / "images" / "1.png").write_bytes((data / "images" / "0.png").read_bytes())
     order = Training(data, tmp_path / "out", minutes=1)
     report = cross_validate(Wrong(), order, 12)
-    assert report["headline"].startswith("NOT TO BE TRUSTED: the parts share 0 groups and 1 pairs")
+    assert report["headline"].startswith("NOT TO BE TRUSTED: the parts share 0 groups and 1 files")
     assert len(report["leakage"]["compared"]) == 12
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.index("Leakage") < page.index("Figures")

@@ -89,7 +89,12 @@ def test_a_leak_is_told_on_top() -> None:
     leaking = classifier_page("Drawn", outcome_of(), {}, leakage=Leakage({"train": 5, "val": 60}, ("patient 7",), ()))
     assert clean.blocks[-1].title == "Leakage between the parts"
     assert leaking.blocks[0].title.startswith("Leakage between the parts")
-    assert leaking.headline == f"NOT TO BE TRUSTED: the parts share 1 groups and 0 pairs of images. {clean.headline}"
+    assert leaking.headline == f"NOT TO BE TRUSTED: the parts share 1 groups and 0 files. {clean.headline}"
+    members = [Member(Path(f"{split}.png"), split, split) for split in ("train", "val")]
+    alike = Leakage({"train": 1, "val": 1}, (), (Pair(members[0], members[1], "alike when turned or mirrored"),))
+    doubtful = classifier_page("Drawn", outcome_of(), {}, leakage=alike)
+    assert doubtful.blocks[0].title.startswith("Leakage between the parts")
+    assert doubtful.headline.startswith(f"{clean.headline} - CHECK: 1 pairs of images")
 
 
 def test_worst_mistakes_are_wrong_and_the_most_certain_first() -> None:
