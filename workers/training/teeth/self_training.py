@@ -25,7 +25,7 @@ from workers.training.teeth.panoramics import UNKNOWN, image_of
 from workers.training.teeth.surround import Cut, cut_surround
 
 Plane = NDArray[np.float32]
-_CLEAR = 0.02  # least lead of one way round over the other, of the sum of both certainties
+_CLEAR = 0.01  # least lead of one way round over the other, of the sum of both certainties
 _AGREE = 0.6  # least IoU of the masks of two views
 _SURE = 0.9  # least mean certainty
 _JAW_SHARE = 0.6  # of a jaw's teeth that must be sure, or none of it counts

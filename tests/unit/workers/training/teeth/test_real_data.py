@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not FOLDER, reason="DENTGATE_TEST_DATA names no 
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("stress", [False, True])
+@pytest.mark.parametrize("stress", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_validation_split(stress: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a test parameter
     """On the validation split F1 is at least 0.92, also re-framed as by another scanner, and no number is doubled."""
     report = evaluate(Evaluation(Path(FOLDER) / "pano_fdi_ufba425", tmp_path, stress=stress))

@@ -17,7 +17,7 @@ from workers.training.teeth.panoramics import UNKNOWN, load_samples, read_manife
 from workers.training.teeth.self_training import Mark, mark, number_films, upright
 from workers.training.teeth.surround import Cut, cut_surround
 
-PHANTOM = panoramic_phantom(310, rows=256, columns=490)
+PHANTOM = panoramic_phantom(11, rows=256, columns=490)
 
 
 @pytest.fixture(scope="module")
