@@ -18,7 +18,7 @@ from tests.faults.collector import Collector, collecting
 from tests.faults.modality import Modality
 from tests.gateway import Gateway, gateway
 
-SHORT_KILLS = 6
+SHORT_KILLS = 4
 RESULTS = ("sr", "seg")  # without the drawn picture, whose millions of pixels would set the pace
 
 

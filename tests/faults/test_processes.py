@@ -57,6 +57,7 @@ def pool_of(running: Gateway, queue: str) -> list[int]:
     return [child for pid in parents for child in descendants(pid) if words in command_line(child)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_task_that_kills_its_worker_is_buried(tmp_path: Path) -> None:
     """Whoever analyzes this study dies; after the second time it is a dead letter, and the next study goes through."""
