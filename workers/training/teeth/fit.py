@@ -6,13 +6,10 @@ of the best look at the validation films. Everything that a training needs to go
 from the first step on.
 """
 
-import copy
 import json
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -20,6 +17,7 @@ from torch.utils.data import DataLoader
 from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
 from workers.networks.tooth_net import CLASSES, ToothNet
+from workers.training.averaged_run import AveragedRun
 from workers.training.images.checkpoints import looks_like, read_checkpoint
 from workers.training.journal import Journal
 from workers.training.progress import Progress
@@ -33,101 +31,26 @@ _SAVE_SECONDS = 150.0
 _LOG_STEPS = 50
 
 
-def learning_rate(plan: Plan, done: float) -> float:
-    """Warm-up over 3 %, flat to 35 %, cosine to zero; ``done``: elapsed part of the minutes, 0..1."""
-    warm = min(done / 0.03, 1.0)
-    late = max(done - 0.35, 0.0) / 0.65
-    return plan.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(late, 1.0))))
-
-
-class Run:
-    """A training under way: network, its average, optimizer, steps and seconds done.
-
-    ``watched``: the best Dice on the validation films, and for how many looks it has not risen; ``best``: the average
-    that had it, kept where the plan has patience.
-    """
+class Run(AveragedRun[ToothNet]):
+    """A training of the tooth network under way."""
 
     def __init__(self, plan: Plan, device: torch.device, start: Path | None) -> None:
         """A new one; ``start``: weights to go on from. Raises ConfigurationError where they do not fit."""
-        self.plan, self.steps, self.seconds, self.decay = plan, 0, 0.0, 0.998
-        self.net = ToothNet(plan.channels, plan.features, plan.res_units)
+        net = ToothNet(plan.channels, plan.features, plan.res_units)
         if start:
-            _load(self.net, start)
-        self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = copy.deepcopy(self.net).eval()
-        self.best: ToothNet | None = None
-        self.watched = (-1.0, 0)
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+            _load(net, start)
+        super().__init__(plan, net, device)
+        self.plan = plan
 
     def step(self, batch: tuple[torch.Tensor, ...]) -> dict[str, float]:
         """One step of the optimizer; the parts of the loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.plan, self.seconds / (60 * self.plan.minutes))
         device = next(self.net.parameters()).device
         pixels, classes, heat, offsets, centres, known = (part.to(device) for part in batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.mixed):
             output = self.net(pixels.contiguous(memory_format=torch.channels_last))
         loss = tooth_loss(output.float(), classes, heat, offsets, int(centres), known)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-        self.optimizer.step()
-        self.steps += 1
-        self._average()
+        self.descend(loss.total)
         return loss.parts
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the average towards the network; quickly at first. Batch statistics alike."""
-        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
-        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
-
-    def watch(self, dice: float) -> None:
-        """Take note of the average's Dice on the validation films."""
-        highest, stale = self.watched
-        better = dice > highest
-        self.watched = (dice, 0) if better else (highest, stale + 1)
-        if self.plan.patience and better:
-            self.best = copy.deepcopy(self.averaged)
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is up, or patience is at an end."""
-        spent = self.seconds >= 60 * self.plan.minutes
-        return spent or (self.plan.patience > 0 and self.watched[1] >= self.plan.patience)
-
-    @property
-    def kept(self) -> ToothNet:
-        """The network that the training is for."""
-        return self.best if self.best is not None and self.plan.patience else self.averaged
-
-    def save(self, file: Path) -> None:
-        """Write all of it, complete or not at all."""
-        state: dict[str, Any] = {"net": self.net.state_dict(), "averaged": self.averaged.state_dict()}
-        state |= {"optimizer": self.optimizer.state_dict(), "done": [self.steps, self.seconds]}
-        state |= {"best": self.best.state_dict() if self.best else None, "watched": list(self.watched)}
-        half = file.with_suffix(".part")
-        torch.save(state, half)
-        half.replace(file)
-
-    def restore(self, file: Path) -> None:
-        """Go on with what ``save`` wrote. Raises ConfigurationError where there is none or another's."""
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            self.net.load_state_dict(state["net"])
-            self.averaged.load_state_dict(state["averaged"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if state.get("best"):
-                self.best = copy.deepcopy(self.averaged)
-                self.best.load_state_dict(state["best"])
-            dice, stale = state.get("watched", self.watched)
-            self.watched = (float(dice), int(stale))
-            self.steps, self.seconds = int(state["done"][0]), float(state["done"][1])
-        except Exception as error:  # torch raises many kinds for a file that is not its own
-            message = f"{file} does not hold a run of this plan ({type(error).__name__}); train without --resume"
-            raise ConfigurationError(message) from error
 
 
 def fit(

@@ -20,6 +20,7 @@ from workers.inference import TorchRunner
 from workers.models.bundle import load_bundle
 from workers.models.cobb import tilts_of
 from workers.networks.spine_net import SpineNet
+from workers.training.averaged_run import learning_rate
 from workers.training.cross_validation import cross_validate
 from workers.training.journal import read_journal
 from workers.training.report import learning_curves
@@ -27,7 +28,7 @@ from workers.training.spine import fit as fitting
 from workers.training.spine.calibrate import overlap
 from workers.training.spine.evaluate import cases
 from workers.training.spine.export import export_bundle
-from workers.training.spine.fit import Run, fit, learning_rate
+from workers.training.spine.fit import Run, fit
 from workers.training.spine.phantom import spine_phantom
 from workers.training.spine.plan import Plan
 from workers.training.spine.stress import other_device

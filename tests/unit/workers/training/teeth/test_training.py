@@ -13,13 +13,14 @@ from PIL import Image as Picture
 from service.domain.errors import ConfigurationError
 from workers.models.bundle import load_bundle
 from workers.networks.tooth_net import ToothNet
+from workers.training.averaged_run import learning_rate
 from workers.training.bundles import write_weights
 from workers.training.leakage import Leakage
 from workers.training.phantom import panoramic_phantom
 from workers.training.task import Evaluation, Training
 from workers.training.teeth.evaluate import evaluate
 from workers.training.teeth.export import INTRAORAL, PANORAMIC, export_bundle
-from workers.training.teeth.fit import Run, fit, learning_rate
+from workers.training.teeth.fit import Run, fit
 from workers.training.teeth.panoramics import (
     load_samples,
     read_manifest,
