@@ -2,6 +2,7 @@
 #   make demo IMAGE=picture.png    your own panoramic (JPEG, PNG or DICOM) in place of the phantoms
 #   make demo KEEP=1               leave it running with the pages open
 #   make test ARGS='-k tooth'      a part of the tests
+#   make test ARGS='-n 0'          in one process, as --pdb needs it
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench faults nightly
@@ -18,9 +19,9 @@ demo: ## set up, start on embedded defaults, send phantom studies by real C-STOR
 	@bash deploy/setup.sh demo
 	@$(PYTHON) deploy/demo.py
 
-test: ## set up, run all tests, real peers included (ARGS=... goes to pytest)
+test: ## set up, run all tests in two processes, real peers included (ARGS=... goes to pytest)
 	@bash deploy/setup.sh test
-	@bash tests/isolated.sh $(PYTHON) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 bash tests/isolated.sh $(PYTHON) -m pytest -n 2 $(ARGS)
 
 lint: ## ruff, mypy and the import contracts, without the other tests
 	@bash deploy/setup.sh test
@@ -30,7 +31,7 @@ format: ## let ruff put every file into shape
 	@bash deploy/setup.sh test
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
 
-bench: ## seconds for each stage, OpenVINO beside torch, results beside highdicom, ingest rate beside dcmtk
+bench: ## seconds for each stage, OpenVINO beside torch, a whole worker beside bare passes, results beside highdicom, ingest rate beside dcmtk
 	@bash deploy/setup.sh test
 	@bash tests/isolated.sh $(PYTHON) -m tests.benchmarks $(ARGS)
 

@@ -10,6 +10,11 @@ def now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - this is the door
 
 
+def local(moment: datetime) -> datetime:
+    """The same moment by the clinic's own clock: in the time zone of this machine (of a container, TZ)."""
+    return moment.astimezone()
+
+
 def token() -> str:
     """A random token of 128 bits, for leases."""
     return secrets.token_hex(16)

@@ -130,6 +130,13 @@ class AnalysisSettings(Section):
         default=False,
         description="true, or a list of their names: results of research models may be delivered to destinations",
     )
+    studies_at_once: int = Field(
+        0,
+        ge=0,
+        le=32,
+        description="studies that an analysis process reads at once, so that their images go through a network "
+        "together; 0: 4 on CUDA, 1 on a CPU",
+    )
     bundles: str = Field(
         "bundles", description="folder with MONAI bundles of your own, each a model; with --data DIR it is DIR/bundles"
     )

@@ -1,10 +1,24 @@
-"""Servers that tests share; see ``tests/servers.py``."""
+"""Servers that tests share, see ``tests/servers.py``; and how several processes share the tests."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests import servers
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """From both ends of the list of files, where there is more than one process (``make test``)."""
+    from tests.two_ends import TwoEnds  # noqa: PLC0415 - without ``-n`` the tests need no xdist
+
+    config.option.loadscopereorder = False
+    return TwoEnds(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tools that read the whole project come last, where the second process begins: they can take minutes."""
+    items.sort(key=lambda item: item.path.name == "test_house.py")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from tests import ports
+
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 240.0  # a busy machine
 #: dcmtk's storescu proposes one transfer syntax by option
@@ -28,9 +30,7 @@ STORESCU_OPTION = {
 
 def free_port() -> int:
     """A TCP port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ports.free_port()
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Gateway:
         """SIGTERM and wait."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(40)
+            self.process.wait(120)
 
     def kill_everything(self) -> None:
         """``kill -9`` of the supervisor and of all that it started, at once."""
@@ -118,7 +118,7 @@ class Gateway:
         """What the API says of one study."""
         return dict(httpx.get(f"{self.web_url}/api/studies/{uid}", timeout=30).raise_for_status().json())
 
-    def wait_for(self, count: int, states: Sequence[str] = ("delivered", "declined"), seconds: float = 90) -> None:
+    def wait_for(self, count: int, states: Sequence[str] = ("delivered", "declined"), seconds: float = 240) -> None:
         """Wait until that many studies have reached one of the states."""
         deadline = time.monotonic() + seconds
         seen: list[str] = []

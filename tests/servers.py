@@ -25,6 +25,8 @@ import psycopg
 import pytest
 import redis as redis_client
 
+from tests import ports
+
 ROOT = Path(__file__).parents[1]
 ORTHANC_AET = "ORTHANC"
 _START_SECONDS = 60.0
@@ -43,9 +45,7 @@ class OrthancServer:
 
 def free_port() -> int:
     """A TCP port of the loopback that nobody used a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ports.free_port()
 
 
 def isolated() -> bool:

@@ -1,6 +1,7 @@
 """The Celery application of a worker process, and what it holds for its whole life: services and warm models."""
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,12 +26,14 @@ class Context:
         holder: who holds the leases of this process.
         models: gives the models in the order in which they run; those that ship and those that the site dropped into
             its folder. Only the analysis asks for them.
+        at_once: how many studies this process reads at once. Only the analysis asks.
     """
 
     services: Services
     load: Callable[[Model], LoadedModel]
     holder: str
     models: Callable[[], Sequence[Model]]
+    at_once: Callable[[], int] = lambda: 1
 
 
 def hard_limit_seconds(settings: Settings) -> int:
@@ -54,6 +57,7 @@ def build_app(settings: Settings) -> Celery:
 
 def context_once(settings: Settings, holder: str) -> Callable[[], Context]:
     """A function that makes the context at its first call, which must be after the pool has forked."""
+    loading = threading.Lock()  # several threads may ask; a model is loaded once all the same
 
     @functools.cache
     def models() -> Sequence[Model]:
@@ -62,14 +66,21 @@ def context_once(settings: Settings, holder: str) -> Callable[[], Context]:
         return models_of(settings)
 
     @functools.cache
+    def at_once() -> int:
+        from workers.inference import studies_at_once  # noqa: PLC0415 - the same
+
+        return studies_at_once(settings.analysis)
+
+    @functools.cache
     def context() -> Context:
         warm: dict[str, LoadedModel] = {}
 
         def load(model: Model) -> LoadedModel:
-            if model.name not in warm:
-                warm[model.name] = model.load(settings.analysis.device)
-            return warm[model.name]
+            with loading:
+                if model.name not in warm:
+                    warm[model.name] = model.load(settings.analysis.device)
+                return warm[model.name]
 
-        return Context(bootstrap.build(settings), load, holder, models)
+        return Context(bootstrap.build(settings), load, holder, models, at_once)
 
     return context

@@ -82,7 +82,9 @@ def decode(ds: Dataset) -> NDArray[Any]:
     plugin, _ = DECODERS[syntax]
     try:
         if plugin:
-            return _plain(_child(os.getpid()).decode(_request(ds, syntax, plugin), ds.PixelData), ds, shifted=False)
+            with _ASKING:
+                child = _child(os.getpid())
+            return _plain(child.decode(_request(ds, syntax, plugin), ds.PixelData), ds, shifted=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of excess bytes; the values are what counts
             array, _ = get_decoder(syntax).as_array(ds, index=0)  # bytes beyond the one frame are no second one
@@ -224,6 +226,9 @@ class DecodingProcess:
         """End the process; a later ``decode`` starts another."""
         with self._lock:
             self._end()
+
+
+_ASKING = threading.Lock()  # threads that ask for the first time at once must get the same process
 
 
 @functools.cache

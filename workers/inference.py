@@ -1,14 +1,19 @@
 """Where and how a network runs: on CUDA by torch, on a CPU by OpenVINO where it is installed, else by torch.
 
-OpenVINO converts the network in memory when it is loaded (a few seconds, once per worker process): no second file of
-weights that could differ from the first.
+Threads that read studies side by side share the passes of a network (``Shared``). OpenVINO converts the network in
+memory when it is loaded (a few seconds, once per worker process): no second file of weights that could differ from the
+first.
 """
 
 import functools
 import importlib
 import importlib.util
+import logging
 import sys
+import threading
 import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +22,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.domain.errors import ConfigurationError
-from workers.memory import Frugal
+from service.settings import AnalysisSettings
+from workers.memory import Engine, Frugal
 
+_LOG = logging.getLogger(__name__)
 Batch = NDArray[np.float32]
+MOST_IMAGES = 32  #: of several calls in one pass; a single call may bring more
+_AT_ONCE_CUDA = 4  # studies
 _IMAGES = 4  # dimensions of an output that is itself an image: batch, channels, rows, columns
 
 
@@ -92,6 +101,86 @@ class OpenVinoRunner:
         return output.transpose(0, 3, 1, 2) if self._channels_last else output
 
 
+@dataclass(eq=False, slots=True)
+class _Call:
+    """A call that waits for its turn, until it has its output or must run by itself."""
+
+    batch: Batch
+    output: Batch | None = None
+    by_itself: bool = False
+
+
+class Shared:
+    """A network for several threads: what waits while a pass runs goes together in the next one.
+
+    Nobody waits for company: a call runs at once where none is under way, so a lone thread never loses time. If a joint
+    pass fails, each call in it runs by itself, so that an error reaches only whom it concerns.
+    """
+
+    def __init__(self, runner: Engine, most: int = MOST_IMAGES) -> None:
+        """``most``: images of several calls in one pass; 1 for a network that may mix the images of a batch up."""
+        self.engine = runner.engine
+        self.turn = threading.Lock()  #: held while the network works
+        self._runner, self._most = runner, most
+        self._line = threading.Lock()
+        self._waiting: list[_Call] = []
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Run one batch, perhaps in one pass with others. Raises what the network raises on this batch alone."""
+        mine = _Call(batch)
+        with self._line:
+            self._waiting.append(mine)
+        try:
+            with self.turn:
+                if mine.output is None and not mine.by_itself:
+                    self._together(self._taken_along(mine))
+                return self._runner(batch) if mine.output is None else mine.output
+        finally:
+            with self._line:
+                if mine in self._waiting:  # a time limit of the worker struck
+                    self._waiting.remove(mine)
+
+    def _taken_along(self, first: _Call) -> list[_Call]:
+        """The call whose turn it is and, in the order in which they came, others of the same shape that fit."""
+        with self._line:
+            taken, count = [first], len(first.batch)
+            for call in self._waiting:
+                fits = count + len(call.batch) <= self._most and call.batch.shape[1:] == first.batch.shape[1:]
+                if call is not first and fits:
+                    taken.append(call)
+                    count += len(call.batch)
+            self._waiting = [call for call in self._waiting if call not in taken]
+        return taken
+
+    def _together(self, calls: list[_Call]) -> None:
+        if len(calls) == 1:
+            return
+        ends = np.cumsum([len(call.batch) for call in calls])
+        parts: list[Batch] = []
+        try:
+            output = self._runner(np.concatenate([call.batch for call in calls]))
+            if len(output) == ends[-1]:
+                parts = np.split(output, ends[:-1])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may concern one of them only
+            _LOG.warning("a pass of %d images for %d studies failed (%s)", ends[-1], len(calls), type(error).__name__)
+        for number, call in enumerate(calls):
+            if parts:
+                call.output = parts[number]
+            else:
+                call.by_itself = True
+
+
+def alone(runner: Runner) -> AbstractContextManager[object]:
+    """For who uses a network beside its runner (gradients): while this is held, no pass of the runner is under way."""
+    return runner.turn if isinstance(runner, Shared) else nullcontext()
+
+
+def studies_at_once(settings: AnalysisSettings) -> int:
+    """How many studies a process reads at once: as set, or what suits the device."""
+    cuda = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
+    return settings.studies_at_once or (_AT_ONCE_CUDA if cuda else 1)
+
+
 @functools.cache
 def _core() -> Any:  # noqa: ANN401 - OpenVINO is not annotated
     """One for the whole process.
@@ -134,7 +223,9 @@ def torch_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def open_network(net: nn.Module, shape: tuple[int, int, int], device: str, engine: str = "auto") -> Runner:
+def open_network(
+    net: nn.Module, shape: tuple[int, int, int], device: str, engine: str = "auto", *, most: int = MOST_IMAGES
+) -> Runner:
     """Make a network ready.
 
     Args:
@@ -142,10 +233,11 @@ def open_network(net: nn.Module, shape: tuple[int, int, int], device: str, engin
         shape: channels, rows, columns of its input.
         device: as in the setting, see ``torch_device``.
         engine: "auto" takes OpenVINO for a CPU where it is installed; "torch" and "openvino" insist.
+        most: see ``Shared``.
     """
     chosen = torch_device(device)
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" or (engine == "auto" and chosen.type == "cpu" and installed):
-        return Frugal(OpenVinoRunner(net, shape))
+        return Shared(Frugal(OpenVinoRunner(net, shape)), most)
     runner = TorchRunner(net, chosen)
-    return Frugal(runner, runner.on_cpu if chosen.type == "cuda" else None)
+    return Shared(Frugal(runner, runner.on_cpu if chosen.type == "cuda" else None), most)

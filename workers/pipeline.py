@@ -1,17 +1,22 @@
 """What a worker does with an outbox row: analyze, report, deliver - plain functions, safe to do twice.
 
 ``run`` is the edge: it takes the lease, keeps it alive, and turns every way a stage can end into a state of the row.
+Where the settings say so an analysis takes others along, each in a thread of its own and with an end of its own.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from service.db import breaker, jobs, outbox
+from service.db.company import take_companions
 from service.db.jobs import StageEnd, Work
 from service.db.outbox import Claim
 from service.domain.errors import (
@@ -27,6 +32,7 @@ from service.domain.errors import (
 from service.domain.job import Outcome, Stage
 from workers.app import Context, hard_limit_seconds
 from workers.memory import is_out_of_memory
+from workers.models import Model
 from workers.stages import analyze, commit, deliver, report
 
 _LOG = logging.getLogger(__name__)
@@ -46,16 +52,69 @@ STAGES: dict[Stage, Callable[[Context, Claim, Work], StageEnd]] = {
 }
 
 
-def run(context: Context, outbox_id: int) -> None:
-    """Do what an outbox row asks for, if it is due and nobody else does it. Failures become states of the row."""
+def run(context: Context, outbox_id: int, task: str = "") -> None:
+    """Do what an outbox row asks for, if it is due and nobody else does it. Failures become states of the row.
+
+    Args:
+        context: what the stages work with.
+        outbox_id: the row.
+        task: names what is under way among all that this worker does: the leases of all rows that it takes name it.
+    """
     services = context.services
     lease_seconds = services.settings.analysis.lease_seconds
-    taken = outbox.claim(services.db, outbox_id, lease_seconds, context.holder)
+    holder = f"{context.holder}/{task}" if task else context.holder
+    taken = outbox.claim(services.db, outbox_id, lease_seconds, holder)
     if taken is None:
         return
+    if companions := _companions(context, taken, lease_seconds):
+        _together(context, [taken, *companions])
+    else:
+        _work(context, taken)
+
+
+def _companions(context: Context, taken: Claim, lease_seconds: float) -> Sequence[Claim]:
+    if taken.stage is not Stage.ANALYZE:
+        return ()
+    try:
+        return take_companions(context.services.db, taken, context.at_once() - 1, lease_seconds)
+    except SQLAlchemyError as trouble:
+        _LOG.warning("database is away (%s); an analysis goes without company", type(trouble).__name__)
+        return ()
+
+
+def _together(context: Context, claims: Sequence[Claim]) -> None:
+    """Each in a thread, none in this one: only here the soft time limit strikes, and here it harms no joint pass.
+
+    After it each study ends before its next image, as late as one that runs alone. What does not end by then is killed
+    by the hard limit with the process.
+    """
+    late = threading.Event()
+
+    def models() -> Sequence[Model]:  # asked for at every image
+        if late.is_set():
+            raise SoftTimeLimitExceeded
+        return context.models()
+
+    reader = replace(context, models=models)
+    studies: list[Future[None]] = []
+    # Warnings are silenced for the whole process, and readers who do so may cross: all is silent until the last ended.
+    with warnings.catch_warnings(), ThreadPoolExecutor(len(claims), "study") as pool:
+        warnings.simplefilter("ignore")
+        try:
+            studies += [pool.submit(_work, reader, taken) for taken in claims]
+            wait(studies)
+        except SoftTimeLimitExceeded:
+            late.set()
+    for study in studies:
+        study.result()
+
+
+def _work(context: Context, taken: Claim) -> None:
+    """Do it, and make its end a state of the row, whatever that is."""
+    services = context.services
     _LOG.info("%s of job %d begins, attempt %d %s", taken.stage, taken.job_id, taken.attempt, taken.destination)
     try:
-        with _kept_alive(context, taken, lease_seconds):
+        with _kept_alive(context, taken, services.settings.analysis.lease_seconds):
             end = _do(context, taken)
             due = jobs.complete(services.db, taken, end, services.destination_names())
     except Exception as error:  # noqa: BLE001 - the edge of the worker's loop: every failure becomes a state of the row

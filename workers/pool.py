@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
@@ -40,14 +40,13 @@ class PoolKeeper:
         parent = os.getpid()
         signals.worker_process_init.connect(lambda **_: _die_with(parent), weak=False)
 
-    def _failed(self, exception: object = None, args: Sequence[object] = (), **_: object) -> None:
-        """In the parent, a process died or was killed at its time limit: its row need not wait for the lease."""
+    def _failed(self, exception: object = None, task_id: str = "", **_: object) -> None:
+        """In the parent, a process died or was killed at its time limit: its rows need not wait for their leases."""
         if self._ending or not isinstance(exception, WorkerLostError | TimeLimitExceeded):
             return
         why = "took longer than the hard time limit" if isinstance(exception, TimeLimitExceeded) else "was killed"
-        outbox_id = int(str(next(iter(args), 0)))
         words = f"the process that worked on it {why}; tried once more"
-        self._in_the_record(lambda db: outbox.worker_lost(db, outbox_id, self._holder, words))
+        self._in_the_record(lambda db: outbox.worker_lost(db, f"{self._holder}/{task_id}", words))
 
     def _stopping(self, **_: object) -> None:
         """On SIGTERM Celery takes no new work and waits for what runs, for ever; we end that wait."""

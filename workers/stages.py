@@ -35,6 +35,7 @@ from workers import pixels
 from workers.app import Context
 from workers.models import LoadedModel, Model, gate
 from workers.models.choose import Choice, choose, refusals, to_json
+from workers.models.fit_for_panoramics import is_panoramic
 from workers.pixels import Image
 from workers.regions import Detection, finding_of
 from workers.reviewed import REJECTION, allowed_kinds, is_taken_back, review_of
@@ -279,12 +280,18 @@ def _look(
     """What a model sees, and notes for the reader.
 
     Raises:
-        Declined: by the model; for a panoramic that cuts off the arch; for conditions where no tooth was found.
+        Declined: by the model; where no tooth is seen that should be numbered or judged; for a panoramic that cuts off
+            the arch.
     """
     seen = loaded.analyze(image, before)
     if not seen and _judges_teeth(model) and not any(d.kind == "tooth" for d in before):
         raise Declined("no teeth were found whose condition could be judged")
-    if image.header.get("Modality") != "PX":
+    if "tooth" not in model.looks_for:
+        return seen, ()
+    panoramic = is_panoramic(image.header)
+    if no_teeth := gate.judge_teeth(seen, panoramic=panoramic):
+        raise Declined(no_teeth)
+    if not panoramic:
         return seen, ()
     refused, notes = gate.judge_arch(seen, image.pixels.shape)
     if refused:

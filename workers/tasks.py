@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Collection
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 
 from service.broker import task_name
 from service.db.outbox import holder_name
@@ -29,11 +29,11 @@ def worker_app(settings: Settings, stages: Collection[str]) -> Celery:
     PoolKeeper(settings, holder).watch()
     context = context_once(settings, holder)
 
-    def do_stage(outbox_id: int) -> None:
-        run(context(), outbox_id)
+    def do_stage(task: Task, outbox_id: int) -> None:
+        run(context(), outbox_id, task.request.id)
 
     for stage in Stage:
-        app.task(name=task_name(stage))(do_stage)
+        app.task(name=task_name(stage), bind=True)(do_stage)
     return app
 
 

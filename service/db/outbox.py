@@ -27,6 +27,7 @@ ORPHANED_LIMIT = 5  # nor one that was at work each time when the whole machine 
 AT_ONCE = 200  # rows rung for in one go
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 900.0
+_HOLDER_PARTS = 3  # of a lease: machine, process, its start; then the task, if it is one's, and a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Claim:
     Attributes:
         attempt: 1 for the first; those that only had to wait are not counted, except the looks of a commitment.
         faults: how many attempts in a row before this one ended in trouble of our own.
+        blameless: nothing ever went wrong with it, so it may be worked on beside others.
     """
 
     outbox_id: int
@@ -46,6 +48,7 @@ class Claim:
     lease: str
     since: datetime
     faults: int = 0
+    blameless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def ring_due(db: Database, stage: Stage, most: int = AT_ONCE) -> list[Due]:
     again = now - timedelta(seconds=RING_AGAIN_SECONDS)
     # a bell of the future was rung before the clock was set back: it says nothing
     unheard = or_(Outbox.rung_at.is_(None), Outbox.rung_at <= again, Outbox.rung_at > now + SKEW)
-    due = and_(Outbox.stage == stage, _free(now), unheard)
+    due = and_(Outbox.stage == stage, free(now), unheard)
     with db.session() as session:
         order = (Outbox.attempts, Outbox.id) if stage in BY_DESTINATION else (Outbox.id,)
         ids = session.scalars(select(Outbox.id).where(due).order_by(*order).limit(most)).all()
@@ -78,11 +81,18 @@ def ring_due(db: Database, stage: Stage, most: int = AT_ONCE) -> list[Due]:
 
 
 def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None = None) -> Claim | None:
-    """Take a row; None if it is done, held by somebody, not yet due, or has made too many workers vanish."""
+    """Take a row; None if it is done, held by somebody, not yet due, or has made too many workers vanish.
+
+    Args:
+        db: the record.
+        outbox_id: the row.
+        lease_seconds: how long it is ours, unless it is renewed.
+        holder: ``holder_name``, and behind a slash the task within that worker for which it is taken.
+    """
     now = clock.now()
     lease = f"{holder or holder_name()}/{clock.token()}"
     with db.session() as session:  # a stale bell must not cost a write transaction
-        found = session.execute(select(Outbox.destination).where(Outbox.id == outbox_id, _free(now))).one_or_none()
+        found = session.execute(select(Outbox.destination).where(Outbox.id == outbox_id, free(now))).one_or_none()
         if found is None:
             return None
     with db.begin() as session:
@@ -91,7 +101,7 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
             return None
         row = session.execute(
             update(Outbox)
-            .where(Outbox.id == outbox_id, _free(now))
+            .where(Outbox.id == outbox_id, free(now))
             .values(
                 lost=Outbox.lost + case((Outbox.lease == "", 0), else_=1),
                 attempts=Outbox.attempts + 1,
@@ -113,7 +123,9 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
         if row is None:
             breaker.let_ask(session, found.destination)
             return None
-        taken = Claim(outbox_id, row.job_id, Stage(row.stage), row.destination, row.attempts, lease, now, row.faults)
+        blameless = row.attempts == 1 and not row.faults + row.lost + row.orphaned
+        stage = Stage(row.stage)
+        taken = Claim(outbox_id, row.job_id, stage, row.destination, row.attempts, lease, now, row.faults, blameless)
         if row.lost >= LOST_LIMIT or row.orphaned >= ORPHANED_LIMIT:
             _end(session, taken, dead_at=now, message=_vanished(row.lost + row.orphaned))
             breaker.let_ask(session, found.destination)
@@ -124,7 +136,7 @@ def claim(db: Database, outbox_id: int, lease_seconds: float, holder: str | None
 def _wait_for_peer(session: Session, outbox_id: int, now: datetime, until: datetime, words: str) -> None:
     """Not tried, and not counted; a row that has a story of its own keeps it."""
     message = case((Outbox.attempts == 0, words), else_=Outbox.message)
-    mine = (Outbox.id == outbox_id, _free(now))
+    mine = (Outbox.id == outbox_id, free(now))
     session.execute(update(Outbox).where(*mine).values(not_before=until, put_off=True, rung_at=None, message=message))
 
 
@@ -215,29 +227,29 @@ def release_orphans(db: Database) -> int:
         )
 
 
-def worker_lost(db: Database, outbox_id: int, holder: str, why: str) -> bool:
-    """Give back at once what a process of a pool held that was killed, or bury what made too many of them vanish.
+def worker_lost(db: Database, holder: str, why: str) -> int:
+    """Give back at once what a task held whose process was killed, or bury what made too many of them vanish.
+
+    A row that it worked on alone is counted as lost. Of several nobody knows which it was: they are counted as
+    orphaned, and each runs alone from then on.
 
     Args:
         db: the record.
-        outbox_id: what it worked on.
-        holder: the parent of the pool; a lease that is not of this pool is left alone.
-        why: in words, for the row.
+        holder: the pool and the task within it; what others hold is left alone.
+        why: in words, for the rows.
 
     Returns:
-        True if the row was given back or buried.
+        How many rows were given back or buried.
     """
-    theirs = and_(Outbox.id == outbox_id, Outbox.finished_at.is_(None), _of(holder))
     with db.begin() as session:
-        lost = session.scalars(
-            update(Outbox).where(theirs).values(lost=Outbox.lost + 1, message=why, **_RELEASED).returning(Outbox.lost)
-        ).one_or_none()
-        if lost is None:
-            return False
-        if lost >= LOST_LIMIT:
-            buried = {"dead_at": clock.now(), "message": _vanished(lost)}
-            session.execute(update(Outbox).where(Outbox.id == outbox_id).values(**buried))
-        return True
+        theirs = and_(Outbox.finished_at.is_(None), _of(holder))
+        rows = session.scalars(select(Outbox).where(theirs).order_by(Outbox.id).with_for_update()).all()
+        for row in rows:
+            row.lost, row.orphaned = (row.lost + 1, row.orphaned) if len(rows) == 1 else (row.lost, row.orphaned + 1)
+            row.lease, row.lease_until, row.rung_at, row.message = "", None, None, why
+            if row.lost >= LOST_LIMIT:
+                row.dead_at, row.message = clock.now(), _vanished(row.lost)
+        return len(rows)
 
 
 def give_back(db: Database, holder: str) -> int:
@@ -271,7 +283,8 @@ _RELEASED: dict[str, Any] = {"lease": "", "lease_until": None, "rung_at": None}
 _ANEW: dict[str, Any] = {"attempts": 0, "faults": 0, "lost": 0, "orphaned": 0}
 
 
-def _free(now: datetime) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types do not combine
+def free(now: datetime) -> Any:  # noqa: ANN401 - SQLAlchemy's expression types do not combine
+    """Whether a row can be taken: its time has come, and nobody holds it."""
     return and_(
         Outbox.finished_at.is_(None),
         Outbox.dead_at.is_(None),
@@ -295,9 +308,10 @@ def _started(pid: int) -> str:
 
 def _lives(lease: str) -> bool:
     """Whether the process that holds a lease of this machine still runs."""
-    holder = lease.rsplit("/", 1)[0]
+    parts = lease.split("/")
+    holder = "/".join(parts[:_HOLDER_PARTS])
     try:
-        pid = int(holder.split("/")[1])
+        pid = int(parts[1])
         os.kill(pid, 0)
     except (ProcessLookupError, ValueError, IndexError):
         return False

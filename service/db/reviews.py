@@ -85,7 +85,7 @@ class ReviewLine:
             return self.standing.value
         verb = "withdrawn" if self.standing is Standing.WITHDRAWN else "signed"
         more = {Standing.NEWER: "; newer findings wait for review", Standing.OPEN: "; changed since, not signed again"}
-        return f"{verb} by {self.by} on {self.at:%Y-%m-%d}{more.get(self.standing, '')}"
+        return f"{verb} by {self.by} on {clock.local(self.at):%Y-%m-%d}{more.get(self.standing, '')}"
 
 
 @dataclass(frozen=True, slots=True)

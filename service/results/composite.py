@@ -20,6 +20,7 @@ from service.results.verification import headline
 
 RESEARCH_ONLY = "RESEARCH MODEL - NOT FOR DIAGNOSIS"
 Sources = Sequence[Source]
+LANDMARKS = ("tooth", "vertebra")  # what is there anyway, and named in every picture
 #: Body parts that the body has once.
 _SINGLE_PARTS = {"JAW", "MOUTH", "MANDIBLE", "MAXILLA", "SKULL", "HEAD", "NECK", "CHEST", "ABDOMEN", "PELVIS", "SPINE"}
 _SINGLE_PARTS |= {"CSPINE", "TSPINE", "LSPINE", "WSPINE", "TLSPINE", "LSSPINE", "SSPINE"}
@@ -34,9 +35,9 @@ def images_of(subject: Subject) -> list[list[Source]]:
 
 
 def findings_of(sources: Sources) -> list[Finding]:
-    """Everything that was found in one image, teeth first, so that what is found of them is drawn over them."""
+    """Everything that was found in one image, teeth and vertebrae first: what is found of them is drawn over them."""
     found = [finding for source in sources for finding in source.analysis.findings]
-    return sorted(found, key=lambda finding: finding.kind != "tooth")
+    return sorted(found, key=lambda finding: finding.kind not in LANDMARKS)
 
 
 def uid_for(subject: Subject, sources: Sources, kind: str, what: str = "instance", edition: str | None = None) -> str:
@@ -87,8 +88,8 @@ def composite(subject: Subject, sources: Sources, kind: str, series: tuple[int, 
 
 def date_content(ds: Dataset, sources: Sources) -> None:
     """Content Date and Time: the start of the first analysis, or when it was signed."""
-    made_at = sources[0].made_at
-    ds.ContentDate, ds.ContentTime = f"{made_at:%Y%m%d}", f"{made_at:%H%M%S}"
+    said_at = sources[0].said_at
+    ds.ContentDate, ds.ContentTime = f"{said_at:%Y%m%d}", f"{said_at:%H%M%S}"
 
 
 def place_body_part(ds: Dataset, header: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Encapsulated PDF (PS3.3 A.45.1): the report on one page, for archives and records that show documents."""
+"""Encapsulated PDF (PS3.3 A.45.1): the report on paper, for archives and records that show documents."""
 
 from collections.abc import Sequence
 

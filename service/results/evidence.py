@@ -25,7 +25,7 @@ from service.domain.finding import Algorithm, Analysis
 from service.domain.result import Result
 from service.domain.uid import is_uid
 from service.results.identity import device_uid, result_uid, series_uid
-from service.results.mending import mend
+from service.results.mending import mend, zone_of
 from service.results.subject import Source, Subject
 from service.results.verification import described
 
@@ -117,7 +117,10 @@ def evidence_of(source: Source) -> Dataset:
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
     for keyword in (*STUDY, *_IMAGE):
-        if (element := _element(source.header, keyword)) is not None:
+        element = copied(source.header, keyword)
+        if element is not None and not (
+            element.VR == "SQ" and element.is_empty
+        ):  # a sequence without items says nothing
             clean.add(element)
     mend(clean)
     clean.Rows, clean.Columns = source.analysis.rows, source.analysis.columns
@@ -128,12 +131,27 @@ def evidence_of(source: Source) -> Dataset:
     return clean
 
 
-def _element(header: Dataset, keyword: str) -> DataElement | None:
-    """A copy of an attribute, None if it is missing or its bytes make no sense."""
+def copied(header: Dataset, keyword: str) -> DataElement | None:
+    """A copy of an attribute, its texts in Unicode; None if it is missing or its bytes make no sense."""
     try:
-        return copy.deepcopy(header[keyword]) if keyword in header else None
+        element = copy.deepcopy(header[keyword]) if keyword in header else None
+        for item in element.value if element is not None and element.VR == "SQ" else ():
+            _read_texts(item)
     except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
         return None
+    return element
+
+
+def _read_texts(item: Dataset) -> None:
+    """Turn the texts of an item into Unicode while the character set of their image is still known.
+
+    What was not read would be written as the bytes that it came in, under a character set that they are not in.
+    """
+    for element in item:
+        for nested in element.value if element.VR == "SQ" else ():
+            _read_texts(nested)
+    if "SpecificCharacterSet" in item:
+        del item.SpecificCharacterSet
 
 
 def coded(code: Code) -> SrCode:
@@ -161,8 +179,8 @@ def common(subject: Subject, source: Source, kind: str, number: int, description
         "manufacturer_model_name": short(analysis.algorithm.name),
         "software_versions": short(analysis.algorithm.version),
         "device_serial_number": serial_number(analysis.algorithm),
-        "content_date": source.made_at.date(),
-        "content_time": source.made_at.time(),
+        "content_date": source.said_at.date(),
+        "content_time": source.said_at.time(),
         "contributing_equipment": [_equipment(source)],
     }
 
@@ -237,10 +255,12 @@ def finished(ds: Dataset, source: Source, kind: str) -> Result:
 
 def stamped(ds: Dataset, source: Source, kind: str) -> Result:
     """The same for a data set whose codes were looked at already."""
-    made_at = source.made_at
-    ds.InstanceCreationDate = f"{made_at:%Y%m%d}"
-    ds.InstanceCreationTime = f"{made_at:%H%M%S.%f}"
-    ds.ContributingEquipmentSequence[-1].ContributionDateTime = f"{made_at:%Y%m%d%H%M%S.%f}"  # highdicom's own item
+    said_at, zone = source.said_at, zone_of(source.header)
+    ds.InstanceCreationDate = f"{said_at:%Y%m%d}"
+    ds.InstanceCreationTime = f"{said_at:%H%M%S.%f}"
+    if zone is not None:  # highdicom takes the study's date and time, and leaves behind where they were
+        ds.TimezoneOffsetFromUTC = f"{said_at:%z}"
+    ds.ContributingEquipmentSequence[-1].ContributionDateTime = f"{said_at:%Y%m%d%H%M%S.%f}"  # highdicom's own item
     buffer = io.BytesIO()
     ds.save_as(buffer, enforce_file_format=True)
     return Result(kind, str(ds.SOPInstanceUID), "application/dicom", buffer.getvalue())

@@ -13,6 +13,7 @@ from service.domain.finding import Algorithm, Finding
 from service.domain.review import Signature
 from service.domain.tooth import TEETH
 from service.domain.words import span_of
+from service.results.mending import text_of
 from service.results.sites import sites_of
 
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
@@ -78,11 +79,11 @@ def algorithm_value(algorithm: Algorithm) -> str:
 
 def patient(header: Dataset) -> Json:
     """The patient as DICOM names it: a logical reference, to be resolved before it is sent to a record."""
-    value = str(header.get("PatientID") or "").strip()
+    value = text_of(header, "PatientID")
     if not value:
         return {"type": "Patient", "display": "The study has no PatientID"}
     kind = {"coding": [coding(f"{TERMINOLOGY}/v2-0203", "MR", "Medical record number")]}
-    issuer = _issuer(str(header.get("IssuerOfPatientID") or ""), header.get("IssuerOfPatientIDQualifiersSequence"))
+    issuer = _issuer(text_of(header, "IssuerOfPatientID"), header.get("IssuerOfPatientIDQualifiersSequence"))
     return {"type": "Patient", "identifier": {"type": kind, **issuer, "value": value}}
 
 
@@ -92,8 +93,8 @@ def described_patient(header: Dataset) -> Json:
     The FHIR destination takes them off before anything is sent.
     """
     known: dict[tuple[str, str], Any] = {
-        (codes.BIRTH_DATE_EXTENSION, "valueDate"): date(str(header.get("PatientBirthDate") or "")),
-        (codes.SEX_EXTENSION, "valueCode"): _SEX.get(str(header.get("PatientSex") or "")),
+        (codes.BIRTH_DATE_EXTENSION, "valueDate"): date(text_of(header, "PatientBirthDate")),
+        (codes.SEX_EXTENSION, "valueCode"): _SEX.get(text_of(header, "PatientSex")),
         (codes.NAME_EXTENSION, "valueHumanName"): _name(header),
     }
     extensions = [{"url": url, key: value} for (url, key), value in known.items() if value]
@@ -102,7 +103,7 @@ def described_patient(header: Dataset) -> Json:
 
 def _name(header: Dataset) -> Json:
     """HumanName of the alphabetic name, else of the ideographic one (PS3.5 6.2.1)."""
-    groups = [group for group in str(header.get("PatientName") or "").split("=") if group.strip("^ ")]
+    groups = [group for group in text_of(header, "PatientName").split("=") if group.strip("^ ")]
     if not groups:
         return {}
     name = PersonName(groups[0])
@@ -128,7 +129,7 @@ def _issuer(name: str, qualifiers: Sequence[Dataset] | None) -> Json:
 
 def order(header: Dataset) -> Json | None:
     """The order by its accession number and the issuer of that (PS3.3 table C.7-3), None without accession number."""
-    accession = str(header.get("AccessionNumber") or "").strip()
+    accession = text_of(header, "AccessionNumber")
     if not accession:
         return None
     kind = {"coding": [coding(f"{TERMINOLOGY}/v2-0203", "ACSN", "Accession ID")]}
@@ -200,7 +201,7 @@ def instant(moment: datetime) -> str:
 
 def study_date(header: Dataset) -> str | None:
     """The date alone: DICOM times have no zone, and FHIR allows no time without one."""
-    return date(str(header.get("StudyDate") or ""))
+    return date(text_of(header, "StudyDate"))
 
 
 def date(text: str) -> str | None:

@@ -17,13 +17,13 @@ from service.results.composite import (
     composite,
     date_content,
     images_of,
+    warning_lines,
 )
 from service.results.content_items import Reference, evidence_item, observer, pointer, text_item
 from service.results.evidence import unwarned
 from service.results.identity import result_uid, series_uid
 from service.results.segmentation import STRICT, segmented
 from service.results.subject import Source, Subject
-from service.results.verification import headline
 
 KIND = "key-objects"
 
@@ -55,7 +55,11 @@ def write(subject: Subject) -> Sequence[Result]:
     ds.CurrentRequestedProcedureEvidenceSequence = [evidence_item(subject, [*references, *results])]
     ds.ContentSequence = [
         *observer(shown[0]),
-        text_item("113012", "Key Object Description", f"{headline(shown)}: images in which something was found"),
+        text_item(
+            "113012",
+            "Key Object Description",
+            f"{' - '.join(warning_lines(shown))}: images in which something was found",
+        ),
         *(_referring("IMAGE", reference) for reference in references),
         *(
             _referring("IMAGE" if reference[1] == SegmentationStorage else "COMPOSITE", reference)

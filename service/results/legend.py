@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.domain import words
 from service.domain.finding import Finding
 from service.results import wording
 from service.results.colours import Rgb, drawn_colour
 from service.results.composite import Sources, findings_of
-from service.results.labels import UNCERTAIN, finding_name, measured, site_name, sureness
+from service.results.labels import UNCERTAIN, finding_name, site_name, sureness
 from service.results.verification import struck_out
 
 
@@ -29,17 +30,19 @@ def _kinds(findings: list[Finding]) -> Iterator[Line]:
     """A line for each kind: "Caries: 36 (82 %), 47 (75 %)", the most certain first."""
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.kind != "tooth":
+        if finding.kind != "tooth":  # a line of its own, the last
             kinds.setdefault(finding.kind, []).append(finding)
     for found in kinds.values():
         ordered = sorted(found, key=lambda finding: -finding.certainty)
         places = ", ".join(_place(finding) for finding in ordered)
+        if ordered[0].kind == "vertebra":
+            places = f"{len(ordered)} outlined"
         drawn = any(finding.region is not None for finding in ordered)
         yield Line(f"{finding_name(ordered[0])}: {places}", drawn_colour(ordered[0], 0, findings) if drawn else None)
 
 
 def _place(finding: Finding) -> str:
-    where = " ".join(part for part in (site_name(finding), *measured(finding)) if part)
+    where = " ".join(part for part in (site_name(finding), words.measured(finding)) if part)
     sure = "".join(sureness(finding)) or "by the reviewer"
     return f"{where} ({sure})" if where else sure
 

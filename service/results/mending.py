@@ -4,6 +4,7 @@ What names a patient or an order (Patient ID, Accession Number) is never cut: a 
 """
 
 import re
+from datetime import timedelta, timezone
 
 from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import DataElement
@@ -22,13 +23,14 @@ _ALWAYS = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")  # from -1200 to +1400 (PS3.3 C.12.1.1.8)
 #: Keyword -> what its value must look like; else it is emptied.
 _SHAPES = {
     **dict.fromkeys(("PatientBirthDate", "StudyDate"), re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")),
     **dict.fromkeys(("PatientBirthTime", "StudyTime"), re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")),
     "PatientSex": re.compile(r"[MFO]"),
     "PatientAge": re.compile(r"\d{3}[DWMY]"),
-    "TimezoneOffsetFromUTC": re.compile(r"[+-]([01]\d)[0-5]\d"),
+    "TimezoneOffsetFromUTC": _OFFSET,
 }
 _OPTIONAL = {"PatientAge", "TimezoneOffsetFromUTC", "PatientBirthTime"}  # left out rather than emptied
 _LENGTHS = {"LO": 64, "SH": 16}
@@ -55,6 +57,28 @@ def mend(ds: Dataset) -> None:
     if "PatientOrientation" in ds and not _is_orientation(ds.PatientOrientation):
         del ds.PatientOrientation
     ds.Modality = ds.get("Modality") or "OT"
+
+
+def text_of(header: Dataset, keyword: str) -> str:
+    """The text of an attribute, without spaces around; of several values the first, as in every DICOM result."""
+    try:
+        value = header.get(keyword)
+        value = next(iter(value), "") if isinstance(value, MultiValue) else value
+        return str(value or "").strip()
+    except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
+        return ""
+
+
+def zone_of(header: Dataset) -> timezone | None:
+    """The zone in which an image gives its dates and times, None if it does not say."""
+    try:
+        match = _OFFSET.fullmatch(str(header.get("TimezoneOffsetFromUTC") or "").strip())
+    except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
+        return None
+    if match is None:
+        return None
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(-offset if match[1] == "-" else offset)
 
 
 def _is_orientation(value: object) -> bool:

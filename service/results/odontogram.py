@@ -10,6 +10,7 @@ from service.domain.finding import Finding
 from service.domain.tooth import TEETH
 from service.results.colours import Rgb, drawn_colour
 from service.results.labels import UNCERTAIN
+from service.results.lettering import picture_font
 
 UPPER = (*range(18, 10, -1), *range(21, 29))
 LOWER = (*range(48, 40, -1), *range(31, 39))
@@ -50,7 +51,7 @@ def draw_chart(findings: Sequence[Finding], width: int, style: Style) -> Picture
     cell_height = side * 0.8
     picture = Picture.new("RGB", (width, round(cell_height * (len(rows) + 0.2))), style.ground)
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(max(round(side * 0.34), 9))
+    font = picture_font(max(round(side * 0.32), 9))
     of_tooth: dict[int | None, list[Finding]] = {}
     for finding in findings:
         of_tooth.setdefault(finding.tooth, []).append(finding)

@@ -23,6 +23,7 @@ from service.domain.result import Result
 from service.domain.review import ReportStatus, Signature
 from service.results import wording
 from service.results.examination import Examination, examinations
+from service.results.mending import text_of
 from service.results.report_page import draw_report
 from service.results.sites import sites_of
 from service.results.subject import Source, Subject
@@ -84,7 +85,7 @@ def _segments(subject: Subject, kind: Examination, sources: Sequence[Source], co
     made_at = _instant(max(source.made_at for source in sources))
     signature = subject.signature
     of_order, of_value = _STATUS[ReportStatus.PRELIMINARY if signature is None else signature.status]
-    accession = escaped(_text(header, "AccessionNumber"))
+    accession = escaped(text_of(header, "AccessionNumber"))
     yield (f"MSH|^~\\&|DENTGATE||||{made_at}||ORU^R01^ORU_R01|{control_id}|P|2.5.1|||AL|NE||UNICODE UTF-8")
     yield f"PID|1||{_patient_id(header)}||{_name(header)}||{_date(header, 'PatientBirthDate')}|{_sex(header)}"
     yield f"ORC|RE||{accession}||CM"
@@ -153,37 +154,31 @@ def _coded(code: Code) -> str:
 
 def _patient_id(header: Dataset) -> str:
     """CX: the ID and who gave it; an OID where DICOM has one."""
-    value = escaped(_text(header, "PatientID"))
-    issuer = _text(header, "IssuerOfPatientID")
+    value = escaped(text_of(header, "PatientID"))
+    issuer = text_of(header, "IssuerOfPatientID")
     qualifiers = header.get("IssuerOfPatientIDQualifiersSequence") or [Dataset()]
-    universal, kind = _text(qualifiers[0], "UniversalEntityID"), _text(qualifiers[0], "UniversalEntityIDType")
+    universal, kind = text_of(qualifiers[0], "UniversalEntityID"), text_of(qualifiers[0], "UniversalEntityIDType")
     authority = f"{escaped(issuer)}&{escaped(universal)}&{escaped(kind)}" if universal else escaped(issuer)
     return f"{value}^^^{authority}^MR" if value else ""
 
 
 def _name(header: Dataset) -> str:
-    """XPN; DICOM has prefix before suffix, HL7 the other way round."""
-    name = PersonName(_text(header, "PatientName"))
+    """XPN of the alphabetic name, else of the ideographic one; DICOM has prefix before suffix, HL7 after it."""
+    groups = [group for group in text_of(header, "PatientName").split("=") if group.strip("^ ")]
+    name = PersonName(groups[0] if groups else "")
     parts = (name.family_name, name.given_name, name.middle_name, name.name_suffix, name.name_prefix)
     return "^".join(escaped(part) for part in parts).rstrip("^")
 
 
 def _sex(header: Dataset) -> str:
-    sex = _text(header, "PatientSex")
+    sex = text_of(header, "PatientSex")
     return sex if sex in _SEX else "U"
 
 
 def _date(header: Dataset, keyword: str) -> str:
     try:
-        return datetime.strptime(_text(header, keyword), "%Y%m%d").replace(tzinfo=UTC).strftime("%Y%m%d")
+        return datetime.strptime(text_of(header, keyword), "%Y%m%d").replace(tzinfo=UTC).strftime("%Y%m%d")
     except ValueError:
-        return ""
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    try:
-        return str(header.get(keyword) or "").strip()
-    except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
         return ""
 
 

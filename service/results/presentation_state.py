@@ -26,8 +26,8 @@ from service.results.composite import (
     reference_to,
     warning_lines,
 )
-from service.results.evidence import short, unwarned
-from service.results.labels import finding_label, sureness
+from service.results.evidence import copied, short, unwarned
+from service.results.labels import drawn_label, finding_label, sureness
 from service.results.subject import Subject
 from service.results.verification import verdict
 
@@ -59,8 +59,8 @@ def _write(subject: Subject, sources: Sources) -> Result:
     series = (905, "AI: outlines and numbers (unverified)")
     ds = composite(subject, sources, KIND, series, sop_class)
     ds.Modality = "PR"
-    made_at = sources[0].made_at
-    ds.PresentationCreationDate, ds.PresentationCreationTime = f"{made_at:%Y%m%d}", f"{made_at:%H%M%S}"
+    said_at = sources[0].said_at
+    ds.PresentationCreationDate, ds.PresentationCreationTime = f"{said_at:%Y%m%d}", f"{said_at:%H%M%S}"
     ds.ContentLabel, ds.ContentDescription = "AI_RESULT", short(f"AI result, {verdict(sources)}")
     ds.ContentCreatorName = "AI^Dentgate"
     ds.ReferencedSeriesSequence = [_referenced_series(header)]
@@ -123,11 +123,8 @@ def _voi_of(header: Dataset) -> Dataset | None:
 
 def _copy(source: Dataset, target: Dataset, keywords: Sequence[str]) -> None:
     for keyword in keywords:
-        try:
-            element = source[keyword]
-        except Exception:  # noqa: BLE001, S112 - malformed elements make pydicom raise nearly anything, KeyError too
-            continue
-        if not element.is_empty:
+        element = copied(source, keyword)
+        if element is not None and not element.is_empty:
             target.add(element)
 
 
@@ -173,7 +170,7 @@ def _text_beside(finding: Finding, region: Region) -> Dataset:
     item.AnchorPointAnnotationUnits, item.AnchorPointVisibility = "PIXEL", "N"
     tooth = finding.kind == "tooth"
     item.AnchorPoint = [(x0 + x1) / 2, (y0 + y1) / 2 if tooth else y0]
-    item.UnformattedTextValue = finding_label(finding)
+    item.UnformattedTextValue = drawn_label(finding)
     return item
 
 

@@ -1,23 +1,22 @@
-"""The result on one page of paper (PDF, A4): who, what, the drawn image, the tooth chart, the findings in words.
+"""The result on paper (PDF, A4): who, what, the drawn image, the tooth chart, the findings in words.
 
-It names the patient, as every sheet in a record does; the picture in it does not.
+One page where it fits, and as many more as the findings need: whoever has only this must have all of it. Every page
+names the patient, as every sheet in a record does; the picture in it does not.
 """
 
 import io
-from pathlib import Path
 
-import reportlab
 from PIL import Image as Picture
 from pydicom.dataset import Dataset
 from reportlab.lib.utils import ImageReader, simpleSplit
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
-from service.results import wording
+from service import clock
+from service.results import lettering, wording
 from service.results.composite import findings_of, images_of, warning_lines
 from service.results.evidence import MANUFACTURER, evidence_of
 from service.results.legend import legend_of
+from service.results.lettering import BOLD, PLAIN, is_legible, legible
 from service.results.odontogram import LIGHT, draw_chart, is_dental
 from service.results.overlay import draw_overlay
 from service.results.subject import Subject
@@ -28,19 +27,20 @@ _MARGIN = 42.0
 _INNER = _WIDTH - 2 * _MARGIN
 _FOOT = 70.0
 _LETTERS, _LEADING = 8.5, 1.45  # height of the letters of the findings in points, of a line in letters
-_PLAIN, _BOLD = "Vera", "VeraBd"  # reportlab brings them; embedded, so that every reader shows the same
+_CAPTION = 10.0  # points below each of several pictures
 _MOST_PICTURES = 4
+_MOST_PAGES = 6
+_UNSHOWN = "in letters that this page cannot show"
 _PICTURE_WIDTH = 1400  # pixels
 
 
 def draw_report(subject: Subject) -> bytes:
-    """The PDF; equal for equal subjects. What does not fit one page is left out, and that is said.
+    """The PDF; equal for equal subjects. What does not fit six pages is left out, and that is said.
 
     Raises:
         Permanent: the header lacks a UID.
     """
-    for name in (_PLAIN, _BOLD):
-        pdfmetrics.registerFont(TTFont(name, str(Path(reportlab.__file__).parent / "fonts" / f"{name}.ttf")))
+    lettering.register()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(_WIDTH, _HEIGHT), invariant=1)
     canvas.setTitle(f"AI result, {verdict(subject.sources)}")
@@ -52,44 +52,70 @@ def draw_report(subject: Subject) -> bytes:
 
 
 class _Page:
-    """One page while it is filled from top to bottom."""
+    """A page while it is filled from top to bottom, and those after it."""
 
     def __init__(self, canvas: Canvas, subject: Subject) -> None:
         self._canvas, self._subject = canvas, subject
         self._images = images_of(subject)
+        self._clean = evidence_of(self._images[0][0])
         self._y = _HEIGHT - _MARGIN
 
     def draw(self) -> None:
         """Everything in its order."""
-        first = self._images[0][0]
-        self._write("AI analysis of dental and X-ray images", _BOLD, 15)
-        self._write(_patient_line(evidence_of(first)), _PLAIN, 9)
-        self._write(_study_line(evidence_of(first)), _PLAIN, 9)
-        self._draw_warning()
+        self._draw_head()
         if self._subject.signature is not None and self._subject.signature.withdrawn:
-            self._write(opening(self._subject.sources), _PLAIN, 11)  # what was said of another patient is not repeated
+            self._write(opening(self._subject.sources), PLAIN, 11)  # what was said of another patient is not repeated
             return
         self._draw_pictures()
         self._draw_chart()
-        self._draw_findings()
-        self._draw_foot()
+        self._y -= 6
+        rows = [row for text in self._paragraphs() for row in simpleSplit(legible(text), PLAIN, _LETTERS, _INNER)]
+        pages = self._divided(rows)
+        for number, of_page in enumerate(pages, start=1):
+            if number > 1:
+                self._canvas.showPage()
+                self._y = _HEIGHT - _MARGIN
+                self._draw_head()
+            for row in of_page:
+                self._write(row, PLAIN, _LETTERS)
+            self._draw_foot(number, len(pages))
+
+    def _draw_head(self) -> None:
+        """What stands on every page: whose it is, and that it must be checked."""
+        self._write("AI analysis of dental and X-ray images", BOLD, 15)
+        self._write(_patient_line(self._clean), PLAIN, 9)
+        self._write(_study_line(self._clean), PLAIN, 9)
+        self._draw_warning()
+
+    def _divided(self, rows: list[str]) -> list[list[str]]:
+        """The rows of each page, the first of them what room is left on this one."""
+        step = _LETTERS * _LEADING
+        room, whole = max(int((self._y - _FOOT) / step), 0), int((_HEIGHT - _MARGIN - 110 - _FOOT) / step)
+        most = room + (_MOST_PAGES - 1) * whole
+        if len(rows) > most:
+            left = len(rows) - most + 1
+            rows = [*rows[: most - 1], f"... and {left} more lines, in the structured report"]
+        return [rows[:room], *(rows[start : start + whole] for start in range(room, len(rows), whole))]
 
     def _write(self, text: str, font: str, size: float) -> None:
         """A paragraph."""
         self._canvas.setFillGray(0)
         self._canvas.setFont(font, size)
-        for row in simpleSplit(text, font, size, _INNER):
+        for row in simpleSplit(legible(text), font, size, _INNER):
             self._y -= size * _LEADING
             self._canvas.drawString(_MARGIN, self._y, row)
 
     def _draw_warning(self) -> None:
         words = " - ".join(dict.fromkeys(line for sources in self._images for line in warning_lines(sources)))
+        size = 10.0
+        while size > _LETTERS / 2 and self._canvas.stringWidth(legible(words), BOLD, size) > _INNER - 8:
+            size -= 0.5
         self._y -= 28
         self._canvas.setFillColorRGB(1.0, 0.93, 0.75)
         self._canvas.rect(_MARGIN, self._y, _INNER, 20, stroke=0, fill=1)
         self._canvas.setFillColorRGB(0.45, 0.25, 0)
-        self._canvas.setFont(_BOLD, 10)
-        self._canvas.drawCentredString(_WIDTH / 2, self._y + 6.5, words)
+        self._canvas.setFont(BOLD, size)
+        self._canvas.drawCentredString(_WIDTH / 2, self._y + 6.5, legible(words))
         self._y -= 8
 
     def _draw_pictures(self) -> None:
@@ -107,6 +133,12 @@ class _Page:
             self._y -= height
             for place, picture in enumerate(row):
                 self._put(picture, (_MARGIN + place * (width + 8), self._y), (width, height))
+            if len(pictures) > 1:
+                self._y -= _CAPTION
+                self._canvas.setFont(PLAIN, 7)
+                for place in range(len(row)):
+                    left = _MARGIN + place * (width + 8)
+                    self._canvas.drawString(left, self._y + 2, f"Image {start + place + 1}")
             self._y -= 8
 
     def _put(self, picture: Picture.Image, corner: tuple[float, float], room: tuple[float, float]) -> None:
@@ -126,56 +158,52 @@ class _Page:
         self._y -= height
         self._put(chart, (_MARGIN, self._y), (_INNER, height))
 
-    def _draw_findings(self) -> None:
-        self._y -= 6
+    def _paragraphs(self) -> list[str]:
+        """The findings in words: sentences, then what explains the pictures."""
         paragraphs = wording.sentences(self._subject.sources)
+        if len(self._images) > _MOST_PICTURES:
+            paragraphs.append(f"Drawn above: the first {_MOST_PICTURES} of {len(self._images)} images.")
         for number, sources in enumerate(self._images, start=1):
             before = f"Image {number}: " if len(self._images) > 1 else ""
             paragraphs += [f"{before}{line.text}" for line in legend_of(sources)]
-        rows = [row for text in paragraphs for row in simpleSplit(text, _PLAIN, _LETTERS, _INNER)]
-        room = int((self._y - _FOOT) / (_LETTERS * _LEADING))
-        for row in rows if len(rows) <= room else rows[: room - 1]:
-            self._write(row, _PLAIN, _LETTERS)
-        if len(rows) > room:
-            self._write(f"... and {len(rows) - room + 1} more lines, in the structured report", _BOLD, _LETTERS)
+        return paragraphs
 
-    def _draw_foot(self) -> None:
-        started_at = self._subject.sources[0].analysis.started_at
+    def _draw_foot(self, page: int, pages: int) -> None:
+        started_at = clock.local(self._subject.sources[0].analysis.started_at)
         made = f"Made by {MANUFACTURER} on {started_at:%Y-%m-%d %H:%M %Z}"
         check = "" if self._subject.signature else "; a dentist or radiologist must check it"
         lines = [f"{headline(self._subject.sources)}. {made}{check}.", f"Study {self._subject.study_instance_uid}"]
         self._canvas.setFillGray(0.35)
-        self._canvas.setFont(_PLAIN, 7)
+        self._canvas.setFont(PLAIN, 7)
         for number, line in enumerate(lines):
-            self._canvas.drawString(_MARGIN, _MARGIN + 12 - number * 10, line)
+            self._canvas.drawString(_MARGIN, _MARGIN + 12 - number * 10, legible(line))
+        if pages > 1:
+            self._canvas.drawRightString(_WIDTH - _MARGIN, _MARGIN + 2, f"Page {page} of {pages}")
 
 
 def _patient_line(clean: Dataset) -> str:
-    born = str(clean.get("PatientBirthDate") or "")
-    parts = {
-        "Patient": str(clean.get("PatientName") or "").split("=")[0].replace("^", " ").strip(),
-        "ID": str(clean.get("PatientID") or ""),
-        "born": _date(born),
-        "sex": str(clean.get("PatientSex") or ""),
-    }
-    return _joined(parts)
+    groups = [" ".join(group.replace("^", " ").split()) for group in str(clean.get("PatientName") or "").split("=")]
+    names = [group for group in groups if group]
+    name = next(filter(is_legible, names), f"with a name {_UNSHOWN}" if names else "without a name")
+    identifier = str(clean.get("PatientID") or "")
+    born, sex = _date(str(clean.get("PatientBirthDate") or "")), str(clean.get("PatientSex") or "")
+    parts = [f"Patient {name}", f"ID {_shown(identifier)}" if identifier else "no ID"]
+    return ", ".join([*parts, *([f"born {born}"] if born else []), *([f"sex {sex}"] if sex else [])])
 
 
 def _study_line(clean: Dataset) -> str:
-    parts = {
-        "Examination": str(clean.get("StudyDescription") or ""),
+    said = {
+        "Examination": _shown(str(clean.get("StudyDescription") or "")),
         "of": _date(str(clean.get("StudyDate") or "")),
-        "accession": str(clean.get("AccessionNumber") or ""),
+        "accession": _shown(str(clean.get("AccessionNumber") or "")),
     }
-    return _joined(parts)
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value)
+
+
+def _shown(text: str) -> str:
+    """A text, or that it cannot be shown: nothing of a record vanishes in silence."""
+    return text if is_legible(text) else f"({_UNSHOWN})"
 
 
 def _date(raw: str) -> str:
     return f"{raw[:4]}-{raw[4:6]}-{raw[6:8]}" if raw else ""
-
-
-def _joined(parts: dict[str, str]) -> str:
-    """Names and values, as in "Patient Anna Muster, ID 7"; what the font cannot show is left out."""
-    known = pdfmetrics.getFont(_PLAIN).face.charToGlyph
-    shown = {name: value for name, value in parts.items() if value and all(ord(letter) in known for letter in value)}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())

@@ -25,6 +25,7 @@ from service.results.composite import (
 )
 from service.results.evidence import unwarned
 from service.results.legend import Line, legend_of
+from service.results.lettering import legible, picture_font
 from service.results.odontogram import DARK, draw_chart, is_dental
 from service.results.overlay import draw_overlay
 from service.results.subject import Subject
@@ -32,6 +33,7 @@ from service.results.verification import verdict
 
 KIND = "secondary-capture"
 _WIDTH, _MOST_HEIGHT = 1600, 1500  # pixels of the picture of the image: every viewer and archive takes that
+_LEAST_LETTERS = 10  # pixels
 _WARNING, _BAR = (255, 214, 92), (74, 44, 0)
 
 
@@ -99,18 +101,21 @@ def draw_page(sources: Sources) -> Picture.Image | None:
 def _draw_warning(sources: Sources, text: float) -> Picture.Image:
     bar = Picture.new("RGB", (_WIDTH, round(text * 1.9)), _BAR)
     draw = ImageDraw.Draw(bar)
-    words = "   |   ".join(warning_lines(sources))
-    draw.text((_WIDTH / 2, bar.height / 2), words, fill=_WARNING, font=ImageFont.load_default(round(text)), anchor="mm")
+    words = legible("   |   ".join(warning_lines(sources)))
+    height = round(text)
+    while height > _LEAST_LETTERS and picture_font(height).getlength(words) > _WIDTH - 2 * text:
+        height -= 1
+    draw.text((_WIDTH / 2, bar.height / 2), words, fill=_WARNING, font=picture_font(height), anchor="mm")
     return bar
 
 
 def _draw_legend(lines: Sequence[Line], text: float) -> Picture.Image:
     """A line for each kind of finding: its colour, its name, where and how certain; long lines go on below."""
-    font = ImageFont.load_default(round(text * 0.82))
+    font = picture_font(round(text * 0.82))
     margin, indent, step = text, text * 1.5, text * 1.15
     rows: list[tuple[Line | None, str]] = []
     for line in lines:
-        wrapped = _wrapped(line.text, font, _WIDTH - 2 * margin - indent)
+        wrapped = _wrapped(legible(line.text), font, _WIDTH - 2 * margin - indent)
         rows += [(line if number == 0 else None, part) for number, part in enumerate(wrapped)]
     picture = Picture.new("RGB", (_WIDTH, round(step * (len(rows) + 0.8))), DARK.ground)
     draw = ImageDraw.Draw(picture)

@@ -108,6 +108,7 @@ def _without_pixels(
 ) -> Dataset:
     """The whole object for an image of one pixel, without its pixel data."""
     number, remark = _FORMS[form]
+    research = source.analysis.algorithm.research
     small = Dataset()
     small.update(evidence)
     small.Rows = small.Columns = 1
@@ -123,7 +124,7 @@ def _without_pixels(
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
         content_label="AI_RESULT",
-        content_description=short(f"AI segmentation, {verdict([source])}"),
+        content_description=short(f"AI {'research model' if research else 'segmentation'}, {verdict([source])}"),
         **common(subject, source, form, number, f"AI: {_content(segments)} segmentation{remark} (unverified)"),
     )
     del seg.PixelData

@@ -6,9 +6,11 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
+from service import clock
 from service.domain.codes import Code
 from service.domain.finding import Analysis, Finding
 from service.domain.review import Signature
+from service.results.mending import zone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,15 @@ class Source:
     def made_at(self) -> datetime:
         """When what it says was said: the start of the analysis, or when it was signed."""
         return self.analysis.started_at if self.signature is None else self.signature.at
+
+    @property
+    def said_at(self) -> datetime:
+        """The same by the clock of the image, so that a result is never older than its image (PS3.3 C.12.1.1.8).
+
+        That is its Timezone Offset From UTC, which every date and time of a result then stands in, or the clinic's own.
+        """
+        zone = zone_of(self.header)
+        return clock.local(self.made_at) if zone is None else self.made_at.astimezone(zone)
 
     @property
     def place(self) -> str:

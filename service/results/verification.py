@@ -1,18 +1,22 @@
 """Who answers for a result: an algorithm alone, or a person who signed. Every word and attribute that says so."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from service import clock
 from service.domain.finding import Analysis, Finding
 from service.domain.review import Signature, edition_of
-from service.results.labels import finding_label
+from service.domain.words import kind_word
+from service.results.labels import site_name
 from service.results.subject import Reference, Source, Subject
 
 Sources = Sequence[Source]
 _LONGEST_NAME = 64  # of one component group of a PN (PS3.5 6.2)
+_LABEL = re.compile(r"(?:FDI(\d+)|([A-Za-z0-9-]+)(?=/))(?:/(.+))?")  # a kind with its code has colons before a slash
 _MARK = "(unverified)"  # what every series description of a result says
 
 
@@ -51,9 +55,12 @@ def struck_out(analyses: Iterable[Analysis]) -> str:
 
 
 def rejected_name(finding: Finding) -> str:
-    """What a rejected finding was: "tooth 36", "36 Caries"."""
-    label = finding_label(finding)
-    return f"tooth {label}".replace("tooth tooth", "tooth") if finding.kind == "tooth" else label
+    """What a rejected finding was: "tooth 36", "caries of tooth 36"."""
+    where = site_name(finding)
+    if finding.kind == "tooth":
+        return f"tooth {where}".strip()
+    place = f" of tooth {where}" if finding.tooth is not None else f" ({where})" if where else ""
+    return f"{kind_word(finding.kind)}{place}"
 
 
 def remark(finding: Finding) -> str:
@@ -61,8 +68,19 @@ def remark(finding: Finding) -> str:
     if finding.reviewed is None or not finding.by_person:
         return ""
     if finding.reviewed.was:
-        return f"The AI said {finding.reviewed.was}; changed by the reviewer"
+        return f"The AI said {_said_before(finding.reviewed.was)}; changed by the reviewer"
     return "Added by the reviewer, not found by the AI"
+
+
+def _said_before(label: str) -> str:
+    """A label of a finding, "FDI36/caries", in words: "caries of tooth 36"."""
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        return kind_word(label)
+    tooth, site, kind = match.groups()
+    if kind is None:
+        return f"tooth {tooth}"
+    return f"{kind_word(kind)} of tooth {tooth}" if tooth else f"{kind_word(kind)} ({site})"
 
 
 def described(description: str, source: Source) -> str:
@@ -131,4 +149,4 @@ def _referenced_study(references: Sequence[Reference], study_uid: str) -> Datase
 def said_of(signature: Signature) -> str:
     """By whom and when: "verified by Dr. Anna Muster on 2026-11-21"."""
     verb = "withdrawn" if signature.withdrawn else "verified"
-    return f"{verb} by {signature.reviewer.display} on {signature.at:%Y-%m-%d}"
+    return f"{verb} by {signature.reviewer.display} on {clock.local(signature.at):%Y-%m-%d}"

@@ -1,12 +1,12 @@
 """What a result says in plain words to a dentist: one place, so that the SR and the FHIR report cannot differ."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from service.domain.codes import QUALITIES
 from service.domain.finding import Algorithm, Analysis, Finding
 from service.domain.review import Signature
 from service.domain.tooth import PERMANENT, tooth_of
-from service.domain.words import describes, kind_word, span_of
+from service.domain.words import describes, flag_words, kind_word, span_of, sure, whole
 from service.results.subject import Source
 from service.results.verification import opening, remark, said_of, struck_out
 
@@ -34,6 +34,8 @@ _TITLES = (
 )
 _CURVES = ("main", "second", "third")
 _ANATOMY = {"tooth", "vertebra"}
+_CUT_OFF = "arch may be cut off"  # in the note of who looked for that
+_OF_PANORAMICS = "teeth_panoramic"  # reads nothing else, whatever Modality their devices write
 
 
 def title(analysis: Analysis) -> str:
@@ -87,27 +89,38 @@ def method(algorithm: Algorithm, finding: Finding | None = None, signature: Sign
 
 def flag(raw: str) -> str:
     """A flag of a finding as a remark: "number-uncertain" -> "Number uncertain"."""
-    return _capital(_spaced(raw))
+    return _capital(flag_words(raw))
 
 
 def _image(sources: Sequence[Source]) -> str:
     """What one image shows, what is uncertain, and what the reader must know about the image; no full stop."""
-    panoramic = sources[0].header.get("Modality") == "PX"
     analyses = [source.analysis for source in sources]
-    clauses = [clause for analysis in analyses for clause in _clauses(analysis, panoramic=panoramic)]
-    clauses += [f"{_spaced(raw)}: {', '.join(places)}" for raw, places in _flagged(analyses).items()]
+    names = {analysis.algorithm.name for analysis in analyses}
+    cut = any(_CUT_OFF in note for analysis in analyses for note in analysis.notes)  # what lies outside is not missing
+    panoramic = not cut and (sources[0].header.get("Modality") == "PX" or _OF_PANORAMICS in names)
+    findings = [finding for analysis in analyses for finding in analysis.findings]
+    noted = {finding.tooth for finding in findings if finding.tooth is not None and finding.kind != "tooth"}
+    clauses = [clause for analysis in analyses for clause in _clauses(analysis, noted, panoramic=panoramic)]
+    teeth = {str(finding.tooth) for finding in findings if finding.kind == "tooth"}
+    for raw, places in _flagged(analyses).items():
+        everywhere = len(teeth) > 1 and teeth == set(places)  # said of the image rather than of each tooth
+        clauses.append(flag_words(raw) if everywhere else f"{flag_words(raw)}: {', '.join(places)}")
     clauses += [struck] if (struck := struck_out(analyses)) else []
     clauses += [NOTES.get(note, note).rstrip(".") for analysis in analyses for note in analysis.notes]
     return "; ".join(dict.fromkeys(clauses))
 
 
-def _clauses(analysis: Analysis, *, panoramic: bool) -> list[str]:
-    """What one analysis says of its image."""
+def _clauses(analysis: Analysis, noted: Collection[int], *, panoramic: bool) -> list[str]:
+    """What one analysis says of its image.
+
+    Args:
+        noted: places of teeth of which any analysis of the image says something.
+    """
     if analysis.refused:
         subject = "" if analysis.algorithm.name == "image_gate" else f" for {title(analysis)}"
         return [f"not read{subject}: {analysis.refused.rstrip('.')}", *_by_site(analysis.findings)]
     kinds = [kind for kind in analysis.looks_for if kind not in _ANATOMY]
-    clauses = [_teeth(analysis, panoramic=panoramic)] if "tooth" in analysis.looks_for else []
+    clauses = [_teeth(analysis, noted, panoramic=panoramic)] if "tooth" in analysis.looks_for else []
     if "scoliosis" in kinds:
         clauses.append(_curves([finding for finding in analysis.findings if finding.kind == "scoliosis"]))
     others = [f for f in analysis.findings if f.kind != "scoliosis" and f.kind not in _ANATOMY]
@@ -129,14 +142,14 @@ def _by_site(findings: Sequence[Finding]) -> list[str]:
         if finding.tooth is not None:
             teeth.setdefault(finding.tooth, []).append(kind_word(finding.kind))
     said = [f"tooth {fdi}: {', '.join(dict.fromkeys(words))}" for fdi, words in sorted(teeth.items())]
-    whole: dict[str, float] = {}
+    others: dict[str, float] = {}
     for finding in findings:
         if finding.tooth is None:
             place = f" ({_spaced(finding.site)})" if finding.site else ""
             words = f"{kind_word(finding.kind)}{place}"
-            whole[words] = max(whole.get(words, 0.0), 2.0 if finding.by_person else finding.certainty)
-    sure = {words: "" if most > 1 else f" suspected (certainty {round(100 * most)} %)" for words, most in whole.items()}
-    return [*said, *(f"{words}{how}" for words, how in sure.items())]
+            others[words] = max(others.get(words, 0.0), 2.0 if finding.by_person else finding.certainty)
+    how = {words: "" if most > 1 else f" suspected (certainty {sure(most)})" for words, most in others.items()}
+    return [*said, *(f"{words}{suspected}" for words, suspected in how.items())]
 
 
 def _curves(findings: Sequence[Finding]) -> str:
@@ -149,19 +162,22 @@ def _curves(findings: Sequence[Finding]) -> str:
     for place, finding in zip((*_CURVES, *["further"] * len(measured)), measured, strict=False):
         ends = span_of(finding)
         site = "-".join(ends) if ends else _spaced(finding.site)
-        parts.append(f"{place} curve {site} {round(finding.measurements[0].value)} degrees".replace("  ", " "))
+        parts.append(f"{place} curve {site} {whole(finding.measurements[0].value)} degrees".replace("  ", " "))
     kinds = {QUALITIES[flag].meaning.lower() for finding in findings for flag in finding.flags if flag in QUALITIES}
     quality = f" ({', '.join(sorted(kinds))})" if kinds else ""
-    sure = "" if parts else f" suspected (certainty {round(100 * max(f.certainty for f in findings))} %)"
-    return f"scoliosis{sure}{': ' if parts else ''}{', '.join(parts)}{quality}"
+    how = "" if parts else f" suspected (certainty {sure(max(f.certainty for f in findings))})"
+    return f"scoliosis{how}{': ' if parts else ''}{', '.join(parts)}{quality}"
 
 
 def _enumerated(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _teeth(analysis: Analysis, *, panoramic: bool) -> str:
-    """How many teeth were found; of a panoramic, which shows all teeth, also which were not."""
+def _teeth(analysis: Analysis, noted: Collection[int], *, panoramic: bool) -> str:
+    """How many teeth were found; of a panoramic, which shows all teeth, also which were not.
+
+    A tooth of which something else was found, a crown or an implant, is not said to be not found.
+    """
     found = [finding.tooth for finding in analysis.findings if finding.kind == "tooth"]
     teeth = sorted({fdi for fdi in found if fdi is not None})
     count = len(teeth) + found.count(None)
@@ -170,7 +186,10 @@ def _teeth(analysis: Analysis, *, panoramic: bool) -> str:
         return text
     missing = _not_found(teeth)
     if missing:
-        return f"{text}; not found: {', '.join(map(str, missing))} (may still be there)"
+        spoken = [fdi for fdi in missing if fdi in noted]
+        unspoken = [str(fdi) for fdi in missing if fdi not in noted]
+        text += f"; not outlined, but with findings: {', '.join(map(str, spoken))}" if spoken else ""
+        return f"{text}; not found: {', '.join(unspoken)} (may still be there)" if unspoken else text
     if not set(PERMANENT) <= set(teeth):
         return f"{text}; a permanent or deciduous tooth in every place"
     everything = f"all {len(PERMANENT)} permanent teeth"

@@ -2,23 +2,36 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from service.db.overview import ArtifactView, JobView
 from service.domain.finding import Analysis, Finding, Region
 from service.domain.tooth import TEETH, Tooth
-from service.domain.words import kind_word
+from service.domain.words import flag_words, kind_word
 from service.web.analyses import UNCERTAIN, AnalysisShelf, Verdict
-from service.web.spots import Box, Heat, Row, Spot, certainty_of, heats_of, points_of, rows_of, spots_of, words_of
+from service.web.spots import (
+    LANDMARKS,
+    Box,
+    Heat,
+    Row,
+    Spot,
+    certainty_of,
+    heats_of,
+    points_of,
+    rows_of,
+    spots_of,
+    words_of,
+)
 
 _UPPER = (*range(18, 10, -1), *range(21, 29))
 _LOWER = (*range(48, 40, -1), *range(31, 39))
 _UPPER_DECIDUOUS = (*range(55, 50, -1), *range(61, 66))
 _LOWER_DECIDUOUS = (*range(85, 80, -1), *range(71, 76))
 _PALMER = {1: "{}┘", 2: "└{}", 3: "┌{}", 4: "{}┐"}
-_LETTER_HEIGHT = 66  # of the longer side, one part
+_LETTERS_ACROSS, _LETTERS_DOWN = 66, 48  # heights of letters in an image: films and spines are shown smaller
 _STEPS = 24
+_OF_FILMS = "teeth_intraoral"  # its images show a part of the teeth
 _ASIDE = (0.0, -0.5, 0.5, -0.9, 0.9)  # tried in this order at every distance, in letter heights
 
 
@@ -46,12 +59,20 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of the tooth chart; ``found`` is "yes", "uncertain" or "no", ``certainty`` as of a mark."""
+    """One place of the tooth chart.
+
+    Attributes:
+        found: "yes", "uncertain", "finding" (no tooth was outlined, but something was found there), "no", or "unseen":
+            the image shows a part of the teeth only, so that nothing follows from what was not found.
+        certainty: as of a mark; of a place with a finding, what was found.
+        doubtful: whether it is this tooth is uncertain.
+    """
 
     tooth: Tooth
     palmer: str
     found: str
     certainty: str
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +90,8 @@ class Figure:
         rows: findings other than teeth and landmarks.
         chart: rows of the tooth chart, the patient's right at the left; empty where nobody looked for teeth.
         rejected: what a person struck out, in words.
+        partial: it shows a part of the teeth only.
+        remarks: on teeth and vertebrae, besides that a number is uncertain.
     """
 
     sop_instance_uid: str
@@ -83,6 +106,8 @@ class Figure:
     rows: tuple[Row, ...] = ()
     chart: tuple[tuple[Cell, ...], ...] = ()
     rejected: tuple[str, ...] = ()
+    partial: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def analysis(self) -> Analysis | None:
@@ -101,11 +126,16 @@ class Figure:
 
 
 def figures_of(
-    job: JobView, shelf: AnalysisShelf, standing: Callable[[Sequence[Analysis]], Sequence[Analysis]] = tuple
+    job: JobView,
+    shelf: AnalysisShelf,
+    standing: Callable[[Sequence[Analysis]], Sequence[Analysis]] = tuple,
+    films: Collection[str] = (),
 ) -> tuple[Figure, ...]:
     """The images of a job that have a preview or an analysis, in the order in which they were made.
 
-    ``standing`` makes of all analyses what stands after a review.
+    Args:
+        standing: makes of all analyses what stands after a review.
+        films: SOP Instance UIDs of intra-oral images.
     """
     previews = {artifact.name: artifact for artifact in job.of_kind("preview")}
     verdicts = {choices.sop_instance_uid: choices.models for choices in shelf.choices(job)}
@@ -114,7 +144,9 @@ def figures_of(
     for analysis in standing(read):
         analyses.setdefault(analysis.sop_instance_uid, []).append(analysis)
     return tuple(
-        _figure(Figure(uid, previews.get(uid), tuple(analyses.get(uid, ())), verdicts.get(uid, ())))
+        _figure(
+            Figure(uid, previews.get(uid), tuple(analyses.get(uid, ())), verdicts.get(uid, ()), partial=uid in films)
+        )
         for uid in dict.fromkeys((*previews, *analyses))
     )
 
@@ -126,24 +158,38 @@ def palmer(tooth: Tooth) -> str:
     return _PALMER[(tooth.quadrant - 1) % 4 + 1].format(sign)
 
 
-def chart_of(findings: Sequence[Finding]) -> tuple[tuple[Cell, ...], ...]:
-    """Two rows of the permanent teeth, and two of the deciduous ones where any was found."""
+def chart_of(
+    teeth: Sequence[Finding], others: Sequence[Finding] = (), *, partial: bool = False
+) -> tuple[tuple[Cell, ...], ...]:
+    """Two rows of the permanent teeth, and two of the deciduous ones where any was found.
+
+    Args:
+        others: what else was found.
+        partial: the image shows a part of the teeth only.
+    """
     best: dict[int, Finding] = {}
-    for finding in findings:
+    for finding in teeth:
         if finding.tooth is not None and finding.certainty >= best.get(finding.tooth, finding).certainty:
             best[finding.tooth] = finding
+    noted: dict[int, list[Finding]] = {}
+    for finding in others:
+        if finding.tooth in TEETH:
+            noted.setdefault(finding.tooth, []).append(finding)
     rows = [_UPPER, _LOWER]
-    if any(TEETH[fdi].deciduous for fdi in best):
+    if any(TEETH[fdi].deciduous for fdi in {*best, *noted}):
         rows = [_UPPER, _UPPER_DECIDUOUS, _LOWER_DECIDUOUS, _LOWER]
-    return tuple(tuple(_cell(fdi, best.get(fdi)) for fdi in row) for row in rows)
+    absent = "unseen" if partial else "no"
+    return tuple(tuple(_cell(fdi, best.get(fdi), noted.get(fdi, []), absent) for fdi in row) for row in rows)
 
 
-def _cell(fdi: int, finding: Finding | None) -> Cell:
+def _cell(fdi: int, finding: Finding | None, noted: Sequence[Finding], absent: str) -> Cell:
     tooth = TEETH[fdi]
-    if finding is None:
-        return Cell(tooth, palmer(tooth), "no", "")
-    found = "uncertain" if UNCERTAIN in finding.flags else "yes"
-    return Cell(tooth, palmer(tooth), found, certainty_of(finding))
+    if finding is not None:
+        doubtful = UNCERTAIN in finding.flags
+        return Cell(tooth, palmer(tooth), "uncertain" if doubtful else "yes", certainty_of(finding), doubtful)
+    words = ", ".join(f"{kind_word(other.kind)} {certainty_of(other, '')}" for other in noted)
+    doubtful = any(UNCERTAIN in other.flags for other in noted)
+    return Cell(tooth, palmer(tooth), "finding" if noted else absent, words, doubtful)
 
 
 def _figure(bare: Figure) -> Figure:
@@ -153,9 +199,9 @@ def _figure(bare: Figure) -> Figure:
         return bare
     findings = [finding for analysis in bare.analyses for finding in analysis.findings]
     teeth = [finding for finding in findings if finding.kind == "tooth" and finding.tooth in TEETH]
-    text = max(image.columns, image.rows) / _LETTER_HEIGHT
+    text = max(image.columns / _LETTERS_ACROSS, image.rows / _LETTERS_DOWN)
     marks = _marks([finding for finding in teeth if finding.region is not None], findings, text, image.columns)
-    spots = spots_of(findings, text, frozenset(mark.tooth.fdi for mark in marks))
+    spots = spots_of(findings, text, frozenset(mark.tooth.fdi for mark in marks), [mark.label for mark in marks])
     boxes = [
         (0.0, 0.0, float(image.columns), float(image.rows)),
         *(mark.label for mark in marks),
@@ -164,6 +210,8 @@ def _figure(bare: Figure) -> Figure:
     x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
     x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
     counted = any("tooth" in analysis.looks_for and not analysis.refused for analysis in bare.analyses)
+    partial = bare.partial or any(analysis.algorithm.name == _OF_FILMS for analysis in bare.analyses)
+    others = [finding for finding in findings if finding.kind != "tooth"]
     return replace(
         bare,
         view=(x0, y0, x1 - x0, y1 - y0),
@@ -172,8 +220,24 @@ def _figure(bare: Figure) -> Figure:
         spots=spots,
         heats=heats_of(findings, image),
         rows=rows_of(findings),
-        chart=chart_of(teeth) if counted else (),
+        chart=chart_of(teeth, others, partial=partial) if counted else (),
         rejected=tuple(dict.fromkeys(words_of(finding) for each in bare.analyses for finding in each.rejected)),
+        partial=partial,
+        remarks=_remarks(findings),
+    )
+
+
+def _remarks(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Flags of teeth and vertebrae, which no list of the page has: "the file names the other side: 24, 25"."""
+    landmarks = [finding for finding in findings if finding.kind in LANDMARKS]
+    places: dict[str, list[str]] = {}
+    for finding in landmarks:
+        for flag in finding.flags:
+            if flag != UNCERTAIN:
+                places.setdefault(flag, []).append(str(finding.tooth or finding.site or kind_word(finding.kind)))
+    return tuple(
+        flag_words(flag) if len(named) == len(landmarks) else f"{flag_words(flag)}: {', '.join(named)}"
+        for flag, named in places.items()
     )
 
 

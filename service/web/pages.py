@@ -6,13 +6,13 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.domain.review import apply
+from service.web.analyses import found_in_short, summarize, teeth_by_image
 from service.web.api import RowId
 from service.web.downloads import downloads_of
 from service.web.figures import figures_of
 from service.web.reading import read_page, read_review, read_study
 from service.web.services import services_of, shelf_of
 from service.web.templating import render
-from service.web.views import summary_of
 
 router = APIRouter(include_in_schema=False)
 _PAGE = 50
@@ -35,11 +35,15 @@ def study(request: Request, study_instance_uid: str) -> HTMLResponse:
     shown = found.analyzed_job
     entries = read_review(request, study_instance_uid)
     standing = (lambda analyses: apply(study_instance_uid, analyses, entries)) if entries else tuple
-    figures = () if shown is None else figures_of(shown, shelf, standing)
+    films = {instance.sop_instance_uid for instance in instances if instance.modality == "IO"}
+    figures = () if shown is None else figures_of(shown, shelf, standing, films)
+    in_short = [summarize(analysis) for figure in figures for analysis in figure.analyses]
     images = [figure.sop_instance_uid for figure in figures]
     context = {
         "study": found,
-        "summary": summary_of(found, shelf),
+        "teeth": teeth_by_image(in_short),
+        "found": found_in_short(in_short),
+        "reason": next((entry.reason for entry in reversed(entries) if entry.reason), ""),
         "instances": instances,
         "job": found.jobs[0] if found.jobs else None,
         "shown": shown,

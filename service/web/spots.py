@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.domain.finding import Analysis, Finding, HeatMap, Region
-from service.domain.words import kind_word, measured, span_of
+from service.domain.words import flag_words, kind_word, measured, span_of, sure
 from service.web.analyses import UNCERTAIN
 
 Box = tuple[float, float, float, float]
-_LANDMARKS = {"tooth", "vertebra"}
+LANDMARKS = {"tooth", "vertebra"}
 _LETTER_WIDTH = 0.6  # of the height of a letter
 #: Kind -> how it is drawn; everything else as "finding". Words of wide regions give way to those of narrow ones.
 _GROUPS = {"vertebra": "vertebra", "scoliosis": "curve"}
-_PLACED = ("vertebra", "finding", "curve")
+_PLACED = ("vertebra", "finding", "looked", "curve")
+_LOOKED = "looked"  # a region that a heat map gave: where the model looked, no outline of what it found
 _FAINT = 40  # of 255: cells below are not drawn
 _STRONGEST = 0.62  # opacity of the hottest cell
 
@@ -23,7 +24,7 @@ class Spot:
 
     Attributes:
         words: what stands beside it.
-        group: "vertebra", "curve" or "finding": how it is drawn.
+        group: "vertebra", "curve", "looked" or "finding": how it is drawn.
         points: SVG polygon points.
         label: box of the words, x0, y0, x1, y1.
         certainty: see ``certainty_of``.
@@ -71,20 +72,23 @@ class Row:
     heat: int
 
 
-def spots_of(findings: Sequence[Finding], text: float, drawn: frozenset[int]) -> tuple[Spot, ...]:
+def spots_of(
+    findings: Sequence[Finding], text: float, drawn: frozenset[int], labels: Sequence[Box] = ()
+) -> tuple[Spot, ...]:
     """The outlines of findings.
 
     Args:
         findings: of all models of an image.
         text: height of letters in pixels.
         drawn: teeth that are outlined already; what belongs to one of them is not outlined again.
+        labels: boxes of words that stand already.
     """
     spots: list[Spot] = []
-    taken: list[Box] = []
+    taken: list[Box] = [*labels]
     for finding in sorted(findings, key=lambda finding: _PLACED.index(_group(finding))):
         if finding.kind == "tooth" or finding.region is None or finding.tooth in drawn:
             continue
-        words = words_of(finding)
+        words = f"{words_of(finding)}: the model looked here" if _group(finding) == _LOOKED else words_of(finding)
         label = _beside(finding.region.box, len(words) * _LETTER_WIDTH * text + 0.6 * text, text, taken)
         taken.append(label)
         spots.append(Spot(words, _group(finding), points_of(finding.region), label, certainty_of(finding)))
@@ -92,7 +96,7 @@ def spots_of(findings: Sequence[Finding], text: float, drawn: frozenset[int]) ->
 
 
 def _group(finding: Finding) -> str:
-    return _GROUPS.get(finding.kind, "finding")
+    return _LOOKED if finding.heat is not None else _GROUPS.get(finding.kind, "finding")
 
 
 def points_of(region: Region) -> str:
@@ -104,13 +108,13 @@ def points_of(region: Region) -> str:
 
 def rows_of(findings: Sequence[Finding]) -> tuple[Row, ...]:
     """The list of findings, teeth first, then parts of the body; landmarks are drawn but not listed."""
-    listed = [finding for finding in findings if finding.kind not in _LANDMARKS]
+    listed = [finding for finding in findings if finding.kind not in LANDMARKS]
     heats = [finding for finding in findings if finding.heat is not None]
     rows = []
     for finding in sorted(listed, key=lambda finding: (finding.tooth is None, finding.tooth or 0)):
         number = next((n for n, other in enumerate(heats, start=1) if other is finding), 0)
         said = " ".join(part for part in (kind_word(finding.kind), measured(finding)) if part)
-        remarks = [flag.replace("-", " ") for flag in finding.flags if flag != UNCERTAIN]
+        remarks = [flag_words(flag) for flag in finding.flags if flag != UNCERTAIN]
         words = f"{said} ({', '.join(remarks)})" if remarks else said
         uncertain = UNCERTAIN in finding.flags
         rows.append(Row(_place(finding), words, certainty_of(finding, ""), uncertain, number))
@@ -136,7 +140,7 @@ def certainty_of(finding: Finding, word: str = "certainty ") -> str:
     """How certain the algorithm is, "certainty 93 %"; what a person said has no certainty."""
     if finding.by_person and finding.reviewed is not None:
         return f"{finding.reviewed.judgement} by the reviewer"
-    return f"{word}{round(finding.certainty * 100)} %"
+    return f"{word}{sure(finding.certainty)}"
 
 
 def words_of(finding: Finding) -> str:

@@ -17,8 +17,9 @@ _COUNTS_SHOWN = 4
 
 
 def person(name: str) -> str:
-    """A DICOM person name (PS3.5 6.2.1.1) for reading: "Doe^Jane" -> "Doe, Jane"; the alphabetic group only."""
-    parts = [part.strip() for part in name.split("=", maxsplit=1)[0].split("^")]
+    """A DICOM person name (PS3.5 6.2.1.1) for reading: "Doe^Jane" -> "Doe, Jane"; the first group that has one."""
+    groups = [group for group in name.split("=") if group.strip("^ ")]
+    parts = [part.strip() for part in groups[0].split("^")] if groups else [""]
     family, given = parts[0], " ".join(part for part in parts[1:3] if part)
     return ", ".join(part for part in (family, given) if part)
 

@@ -1,8 +1,10 @@
-"""``make bench``: seconds of each stage; OpenVINO beside torch, results beside highdicom, ingest beside storescp."""
+"""``make bench``: stages, whole worker beside bare passes, OpenVINO beside torch, results beside highdicom, ingest."""
 
-from tests.benchmarks import engines, ingest, stages, writers
+from tests.benchmarks import engines, ingest, stages, worker, writers
 
 stages.main()
+print()
+worker.main()
 print()
 engines.main()
 print()

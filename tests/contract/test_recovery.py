@@ -66,9 +66,10 @@ def test_a_killed_process_gives_its_row_back_at_once(db: Database) -> None:
     """Not after the lease: the parent of the pool says so; it counts as lost, and the second time it is buried."""
     row = closed_job(db)
     for times in (1, 2):
-        assert outbox.claim(db, row, LEASE, POOL) is not None
-        assert not outbox.worker_lost(db, row, "machine/8/100", "killed"), "another pool"
-        assert outbox.worker_lost(db, row, POOL, "killed")
+        assert outbox.claim(db, row, LEASE, f"{POOL}/task-{times}") is not None
+        assert not outbox.worker_lost(db, f"machine/8/100/task-{times}", "killed"), "another pool"
+        assert not outbox.worker_lost(db, f"{POOL}/task", "killed"), "another process of the pool"
+        assert outbox.worker_lost(db, f"{POOL}/task-{times}", "killed") == 1
         assert (row_of(db, row).dead_at is not None) == (times == 2)
     assert "vanished 2 times" in row_of(db, row).message
     assert outbox.claim(db, row, LEASE, POOL) is None
@@ -80,13 +81,13 @@ def test_a_finished_row_is_not_lost(db: Database) -> None:
     taken = outbox.claim(db, row, LEASE, POOL)
     assert taken is not None
     jobs.complete(db, taken, StageEnd(), [])
-    assert not outbox.worker_lost(db, row, POOL, "killed")
+    assert not outbox.worker_lost(db, POOL, "killed")
 
 
 def test_a_worker_that_stops_gives_back_what_it_holds(db: Database) -> None:
     """Uncounted, and rung for at once; what another pool holds stays its own."""
     row = closed_job(db)
-    assert outbox.claim(db, row, LEASE, POOL) is not None
+    assert outbox.claim(db, row, LEASE, f"{POOL}/task") is not None
     assert outbox.give_back(db, "machine/7/1") == 0, "a process whose number only begins the same"
     assert outbox.give_back(db, POOL) == 1
     given = row_of(db, row)

@@ -33,7 +33,7 @@ def bucket(object_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return "s3://gateway/clinic"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_study_goes_the_same_path(tmp_path: Path, database: str, redis_url: str, bucket: str) -> None:
     """A panoramic comes out as SR, SEG and report, with the record in PostgreSQL, bells in Redis, files in S3."""
     settings = (

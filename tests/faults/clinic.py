@@ -51,7 +51,7 @@ class Clinic:
         found = [*jobs[0]["stages"], *jobs[0]["deliveries"]] if jobs else []
         return next((each for each in found if name in {each["destination"], each["stage"]}), {})
 
-    def wait(self, study: str, name: str, condition: str, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, study: str, name: str, condition: str, seconds: float = 150) -> dict[str, Any]:
         """Wait until a stage or delivery is in a condition."""
         deadline = time.monotonic() + seconds
         seen: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 They are known where this folder is named on the command line (``make faults``); elsewhere the short values hold.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -27,8 +28,12 @@ def tell(request: pytest.FixtureRequest) -> Callable[[object], None]:
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def write(figures: object) -> None:
+        line = f"\n{request.node.name}: {figures}"
         with capture.global_and_fixture_disabled():
-            terminal.write_line(f"\n{request.node.name}: {figures}")
+            if terminal is None:  # one of several processes; what it writes here goes where the first one writes
+                print(line, file=sys.stderr)  # noqa: T201 - figures
+            else:
+                terminal.write_line(line)
 
     return write
 

@@ -37,6 +37,7 @@ class Modality:
         acknowledged: study UID -> when the last of its objects got Success (monotonic seconds).
         images: study UID -> how many images it has.
         again: how often an object had to be sent again.
+        answer_seconds: how long it waits for an answer, also on a connection that is gone: pynetdicom does not look.
     """
 
     port: int
@@ -44,6 +45,7 @@ class Modality:
     acknowledged: dict[str, float] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
     again: int = 0
+    answer_seconds: float = ANSWER_SECONDS
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, *files: bytes, seconds: float = 120.0) -> str:
@@ -65,7 +67,7 @@ class Modality:
     def _try(self, objects: list[pydicom.Dataset]) -> list[pydicom.Dataset]:
         """Send on one association; what did not get Success."""
         ae = AE(self.aet)
-        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.answer_seconds
         ae.add_requested_context(DX, EXPLICIT)
         assoc = ae.associate("127.0.0.1", self.port, ae_title="DENTGATE")
         if not assoc.is_established:

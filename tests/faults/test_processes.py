@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.builders import as_bytes, uid_of, xray
+from tests.faults.clinic import Clinic
 from tests.gateway import Gateway, command_line, descendants, free_port, gateway, kill
 from tests.servers import orthanc
 from workers.training.phantom import panoramic_phantom
@@ -77,17 +78,19 @@ def test_a_task_that_kills_its_worker_is_buried(tmp_path: Path) -> None:
         running.wait_for(1, ("delivered",))
 
 
-@pytest.mark.timeout(300)
-def test_a_killed_broker_comes_back(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_a_killed_broker_comes_back(well: Clinic) -> None:
     """Losing the broker with every message in it costs time, never a study."""
-    with gateway(tmp_path, settings(tmp_path)) as running:
-        assert running.process is not None
-        send(running, tmp_path, "before")
-        brokers = [pid for pid in descendants(running.process.pid) if "broker.sock" in command_line(pid)]
-        assert len(brokers) == 1
-        kill(brokers[0])
-        send(running, tmp_path, "after")
-        running.wait_for(2, ("delivered",), seconds=120)
+    assert well.gateway.process is not None
+    before = well.send("broker-before")
+    brokers = [pid for pid in descendants(well.gateway.process.pid) if "broker.sock" in command_line(pid)]
+    assert len(brokers) == 1
+    kill(brokers[0])
+    after = well.send("broker-after")
+    for study in (before, after):
+        for destination in ("folder", "pacs", "ehr"):
+            well.wait(study, destination, "done", 300)
+    well.once(before, after)
 
 
 @pytest.mark.long

@@ -142,7 +142,7 @@ def test_patient_is_created_only_where_told(record: Record) -> None:
         destination.deliver(record.delivery(36, PatientID=new, IssuerOfPatientID=""))
     assert "created" in destination.deliver(delivery)
     destination.deliver(record.delivery(36, 37, PatientID=new, StudyInstanceUID="1.2.3.4.5"))
-    with httpx.Client(trust_env=False, base_url=record.base) as client:
+    with httpx.Client(trust_env=False, timeout=60, base_url=record.base) as client:
         found = client.get("/Patient", params={"identifier": f"urn:oid:1.2.3|{new}"}).json()["entry"]
     (patient,) = (entry["resource"] for entry in found)
     assert patient["name"] == [{"family": "Muster", "given": ["Anna", "Maria"], "prefix": ["Dr."]}]

@@ -30,8 +30,9 @@ from workers.training.phantom import Phantom, panoramic_phantom
 
 ROWS, COLUMNS = 752, 1440
 _SIZE = {"width": 1400, "height": 900}
-_PATIENCE = 90.0  # seconds; a software renderer on a busy machine
-_ATTEMPTS = 3  # on a busy machine OHIF loses the boxes of the first report that is opened in a page, whoever made it
+_PATIENCE = 180.0  # seconds; a software renderer on a busy machine
+# On a busy machine OHIF loses the boxes of the first report that is opened in a page, whoever made it.
+_ATTEMPTS, _FIRST_SECONDS = 5, 4.0
 Pixels = NDArray[np.int16]
 pytestmark = pytest.mark.timeout(600)
 
@@ -108,7 +109,7 @@ def opened(context: BrowserContext, study_uid: str, series: str) -> Page:
     return page
 
 
-def seen(page: Page, check: Callable[[Pixels], bool], keep: Path, patience: float = _PATIENCE / 6) -> bool:
+def seen(page: Page, check: Callable[[Pixels], bool], keep: Path, patience: float) -> bool:
     """Whether the viewport comes to show what is asked for; the last picture of the page is kept."""
     deadline = time.monotonic() + patience
     while True:
@@ -127,16 +128,16 @@ def seen(page: Page, check: Callable[[Pixels], bool], keep: Path, patience: floa
 def shown_at_last(
     context: BrowserContext, study: Study, series: str, check: Callable[[Pixels], bool], keep: Path
 ) -> bool:
-    """Whether a series of the study comes to show what is asked for, opened again in the same page if need be."""
+    """Whether a series comes to show what is asked for, opened again in the same page if need be."""
     page = opened(context, study.subject.study_instance_uid, series)
-    drawn = seen(page, check, keep)
-    for _ in range(_ATTEMPTS):
+    drawn = seen(page, check, keep, _FIRST_SECONDS)
+    for attempt in range(1, _ATTEMPTS):
         if drawn:
             break
         page.locator("[data-cy='study-browser-thumbnail']").first.dblclick()
         time.sleep(3)
         page.get_by_text(series).first.dblclick()
-        drawn = seen(page, check, keep)
+        drawn = seen(page, check, keep, _FIRST_SECONDS * 2**attempt)
     page.close()
     return drawn
 

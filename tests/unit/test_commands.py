@@ -44,11 +44,17 @@ def run(folder: Path, *arguments: str, text: str = "") -> int:
     return main([*arguments, "--config", str(settings_file(folder, text)), "--data", str(folder / "data")])
 
 
+def ask_site(folder: Path, text: str = "") -> int:
+    """`check` without its last part: that every model is loaded takes as long as all of these tests."""
+    settings = load_settings(settings_file(folder, text), folder / "data")
+    return commands.check(settings, argparse.Namespace(), threading.Event())
+
+
 def test_migrate_then_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`migrate` makes the record, `jobs` lists it, `jobs retry` of an unknown study says so."""
     assert run(tmp_path, "jobs") == 2
     assert "dentgate migrate" in capsys.readouterr().err
-    assert run(tmp_path, "check") == 1
+    assert ask_site(tmp_path) == 1
     assert "FAIL  database: the database is not up to date" in capsys.readouterr().out
     assert run(tmp_path, "migrate") == 0
     assert "revision 00" in capsys.readouterr().out
@@ -80,8 +86,9 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"{section}.port" in answer
 
 
+@pytest.mark.timeout(400)
 def test_check_names_what_does_not_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check` asks everything, one line each, and ends with 1 when a destination or the broker is dead."""
+    """`check` asks everything, one line each, models too; it ends with 1 when a destination or the broker is dead."""
     assert run(tmp_path, "migrate") == 0
     text = (
         f'[[destination]]\nname = "pacs"\nurl = "dicom://PACS@127.0.0.1:{free_port()}"\n'
@@ -93,6 +100,7 @@ def test_check_names_what_does_not_work(tmp_path: Path, capsys: pytest.CaptureFi
     for line in ("ok    database", "ok    storage", "FAIL  broker", "FAIL  destination pacs", "FAIL  destination ehr"):
         assert line in answer
     assert "ok    destination files" in answer
+    assert "ok    teeth_panoramic" in answer
 
 
 def test_check_tells_how_long_certificates_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +119,7 @@ def test_check_tells_how_long_certificates_are_good(tmp_path: Path, capsys: pyte
             f'cert_file = "{ours.certificate}"\ncert_key_file = "{ours.key}"\n'
             f'[[destination]]\nname = "plain"\nurl = "stow+{plain}/"\nauth = "bearer"\ntoken_file = "{secret}"\n'
         )
-        run(tmp_path, "check", text=text)
+        assert ask_site(tmp_path, text) == 1  # there is no broker
     answer = capsys.readouterr().out
     lives = "its certificate expires in 7 days, renew it; our certificate expires in 200 days"
     assert f"ok    destination safe: {safe} answers searches; {lives}" in answer
@@ -194,8 +202,7 @@ def test_check_says_when_new_images_are_refused(tmp_path: Path, capsys: pytest.C
     db.close()
     pressed = f"[listener]\nmax_waiting_studies = 1\n[storage]\nreserve_mb = {1 << 40}\n"
     for text, queue, storage in ((pressed, "FAIL ", "FAIL "), ("", "ok   ", "ok   ")):
-        settings = load_settings(settings_file(tmp_path, text), tmp_path / "data")
-        assert commands.check(settings, argparse.Namespace(), threading.Event()) == 1  # there is no broker
+        assert ask_site(tmp_path, text) == 1  # there is no broker
         lines = capsys.readouterr().out
         assert f"{queue} queue: 1 studies wait" in lines
         assert f"{storage} storage: " in lines

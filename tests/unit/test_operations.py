@@ -61,7 +61,7 @@ def test_metrics_of_the_page_are_those_that_there_are(tmp_path: Path) -> None:
     made = site(
         tmp_path, source=[{"ae_title": "PANO1"}], destination=[{"name": "pacs", "url": "dicom://A@127.0.0.1:4"}]
     )
-    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         there = set(re.findall(r"^(dentgate_\w+)", client.get("/metrics").text, re.MULTILINE))
     made.db.close()
     assert set(re.findall(r"`(dentgate_\w+)", PAGE)) == there

@@ -69,13 +69,29 @@ def load_bundle(path: Path) -> Bundle:
         raise broken(path, f"models/model.pt does not fit the network ({type(error).__name__})") from error
     algorithm = Algorithm(
         name=metadata["name"],
-        version=metadata["version"],
+        version=_version(path, metadata),
         weights_sha256=metadata["weights_sha256"],
         manufacturer=metadata["manufacturer"],
         # only one that ships may say of itself that it is more; of a dropped-in one the site decides, by name
         research=metadata.get("research") is not False or path.resolve().parent != BUNDLES,
     )
     return Bundle(algorithm, metadata, settings, network.eval())
+
+
+def own_version(version: str, digest: str) -> str:
+    """A version that only the weights of this digest (SHA-256, hexadecimal) have: "0.2.0+1f3c9a2e"."""
+    return f"{version.partition('+')[0]}+{digest[:8]}"
+
+
+def _version(path: Path, metadata: dict[str, Any]) -> str:
+    """That of the metadata, unless a bundle that ships has it with other weights: no two share one in a record."""
+    said, digest = str(metadata["version"]), str(metadata["weights_sha256"])
+    try:
+        shipped = json.loads((BUNDLES / metadata["name"] / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        taken = path.resolve().parent != BUNDLES and shipped["version"] == said and shipped["weights_sha256"] != digest
+    except (OSError, ValueError, LookupError, TypeError):
+        return said
+    return own_version(said, digest) if taken else said
 
 
 def broken(path: Path, what: str) -> ConfigurationError:

@@ -21,6 +21,7 @@ from service.domain.finding import Algorithm
 from workers.inference import Runner, open_network
 from workers.models import Verdict
 from workers.models.bundle import BUNDLES, broken, load_bundle
+from workers.models.dentition import deciduous_only
 from workers.models.fit_for_panoramics import judge_panoramic
 from workers.models.objects import DEVIATION, MEAN, Proposal, find_objects, object_canvas, object_frame, unclaimed
 from workers.models.tooth_crops import CHANNELS, Jaws, Place
@@ -33,6 +34,7 @@ HEADS: tuple[str, ...] = (
     "filling", "crown", "root-canal-treated", "implant", "impacted", "destroyed-crown", "pontic",
 )  # fmt: skip
 CONDITIONS = HEADS[:6]
+IMPLANT = "implant"
 NEVER = 2.0  #: as a threshold: the bundle does not look for this
 UNCERTAIN = "number-uncertain"
 Floats = NDArray[np.float32]
@@ -49,8 +51,10 @@ class ToothConditions:
         self.looks_for: tuple[str, ...] = _answers(self._path)
 
     def judge(self, header: Dataset) -> Verdict:
-        """Accept panoramics by modality, description and shape, as the tooth model does."""
-        return Verdict(*judge_panoramic(header))
+        """Accept panoramics by modality, description, shape and age, as the tooth model does."""
+        accepted, reason = judge_panoramic(header)
+        too_young = deciduous_only(header) if accepted else ""
+        return Verdict(accepted=accepted and not too_young, reason=too_young or reason)
 
     def load(self, device: str) -> "LoadedToothConditions":
         """Read the bundle and open its networks. Raises ConfigurationError."""
@@ -208,7 +212,9 @@ class LoadedToothConditions:
         least = self.settings.thresholds[0 if judged.proposal is None else 1]
         box, mask, tooth, flags = _region(judged, jaws)
         return [
-            Detection(kind, tooth, round(float(sure), 3), box, mask, flags, site="" if tooth else "jaw")
+            Detection(
+                kind, tooth, round(float(sure), 3), box, mask, _remarks(kind, tooth, flags), "" if tooth else "jaw"
+            )
             for kind, sure, threshold in zip(CONDITIONS, certainties, least, strict=False)
             if sure >= threshold
         ]
@@ -223,8 +229,12 @@ def _region(
 ) -> tuple[tuple[int, int, int, int], NDArray[np.bool_] | None, int | None, tuple[str, ...]]:
     """Box, mask, number and flags of a finding."""
     if judged.tooth is not None and judged.tooth.box is not None:
-        flags = (UNCERTAIN,) if UNCERTAIN in judged.tooth.flags else ()
-        return judged.tooth.box, judged.tooth.mask, judged.tooth.tooth, flags
+        return judged.tooth.box, judged.tooth.mask, judged.tooth.tooth, judged.tooth.flags
     x0, y0, x1, y1 = judged.place.box
     number = jaws.free_number(judged.place)
     return (int(x0), int(y0), int(np.ceil(x1)), int(np.ceil(y1))), None, number, (UNCERTAIN,) if number else ()
+
+
+def _remarks(kind: str, tooth: int | None, flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the tooth; the number of an implant is always a guess, for the tooth model knows none."""
+    return flags if tooth is None or kind != IMPLANT or UNCERTAIN in flags else (UNCERTAIN, *flags)

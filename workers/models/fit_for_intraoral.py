@@ -18,6 +18,7 @@ _DECIDING = ("SOPClassUID", "Modality", *_NUMBERS)
 _SLIMMEST, _WIDEST = 0.4, 2.5  # columns to rows of films and sensors, and what is cropped from them
 _MAXILLA = frozenset({"70925003", "T-11170", "T-D1217"})  # CID 4016; sensors write older SNOMED codes as well
 _MANDIBLE = frozenset({"91609006", "T-11180"})
+_UP_OR_DOWN = ("H", "F")
 _PERMANENT = 50  # FDI numbers above are deciduous teeth
 _SUCCESSOR = 40  # less than a deciduous tooth's number is that of the tooth which takes its place
 _DOUBT = 3.0  # natural log by which a number that the header contradicts is thought less likely
@@ -42,6 +43,7 @@ def judge_intraoral(header: Dataset) -> tuple[bool, str]:
             (number(header, "SamplesPerPixel", 1) > 1, "it is in colour"),
             (rows > 0 and not _SLIMMEST <= columns / max(rows, 1) <= _WIDEST, "its shape is not that of a film"),
             (judge_panoramic(header)[0], "it is described as a panoramic"),
+            (_directions(header)[0][:1] in _UP_OR_DOWN, "it lies on its side (Patient Orientation), and is not turned"),
         )
     unfit = next((reason for wrong, reason in checks if wrong), "")
     return not unfit, unfit or f"an intra-oral film, {columns} x {rows} pixels"
@@ -99,7 +101,7 @@ def told(header: Dataset) -> Told:
         side = {"R": True, "L": False}.get(text(header, "ImageLaterality"))
         regions = codes(header, "AnatomicRegionSequence")
         structures = [*regions, *codes(header, "PrimaryAnatomicStructureSequence")]  # some devices name teeth as region
-        directions = text(header, "PatientOrientation").strip("[]").replace("'", "").split(", ")
+        directions = _directions(header)
     said = {code for code, _ in regions}
     upper = True if said & _MAXILLA else False if said & _MANDIBLE else None
     teeth = frozenset(fdi for code in structures if (fdi := tooth_number(*code)) is not None)
@@ -112,3 +114,8 @@ def told(header: Dataset) -> Told:
     # towards the image's right lies the back on the patient's left, the front on the right
     mirrored = side is not None and directions[0][:1] == ("P" if side else "A")
     return Told(side, upper, teeth, mirrored)
+
+
+def _directions(header: Dataset) -> list[str]:
+    """Where the rows and the columns run (PS3.3 C.7.6.1.1.1); one empty word where nothing is said."""
+    return text(header, "PatientOrientation").strip("[]").replace("'", "").split(", ")

@@ -11,7 +11,17 @@ _PANORAMIC_MODALITY = "PX"
 _CAMERAS = frozenset({"XC", "GM", "ES", "OP"})
 _RADIOGRAPHS = frozenset({"PX", "DX", "CR", "DR", "RG", "OT", "SC", "IO", ""})
 _CERTAIN_WORDS = ("PANORAM", "OPG", "OPT", "ORTHOPANT")
+_SHORT = 3  # letters
 _PANORAMIC_WORDS = (*_CERTAIN_WORDS, "JAW", "MANDIB", "MAXILL", "TEETH", "TOOTH", "DENTAL", "DENTIT")
+#: Other views that devices for panoramics make, as series are called; the first letters of a word.
+_OTHER_VIEWS = (
+    "TMJ", "TEMPOROMANDIB", "KIEFERGELENK", "CEPH", "SINUS", "CARP", "HAND", "WRIST", "BITEWING", "TRANSVERS",
+)  # fmt: skip
+_ELSEWHERE = frozenset((
+    "CHEST", "THORAX", "RIB", "ABDOMEN", "PELVIS", "HIP", "SPINE", "CSPINE", "TSPINE", "LSPINE", "LSSPINE", "WSPINE",
+    "TLSPINE", "SHOULDER", "ARM", "UPPERARM", "HUMERUS", "ELBOW", "FOREARM", "WRIST", "HAND", "FINGER", "THUMB", "LEG",
+    "LOWERLEG", "THIGH", "FEMUR", "KNEE", "ANKLE", "FOOT", "TOE", "EXTREMITY", "BREAST", "HEART",
+))  # fmt: skip
 _INTRAORAL = frozenset({"1.2.840.10008.5.1.4.1.1.1.3", "1.2.840.10008.5.1.4.1.1.1.3.1"})  # PS3.6 annex A
 _TEXTS = (
     "BodyPartExamined",
@@ -20,6 +30,8 @@ _TEXTS = (
     "ProtocolName",
     "AcquisitionDeviceProcessingDescription",
 )
+_CODED = ("AnatomicRegionSequence", "ViewCodeSequence")
+_OF_SERIES = _TEXTS[2:]  # what is said of one image; a study may hold other views beside its panoramic
 _NUMBERS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")
 _DECIDING = ("SOPClassUID", "Modality", *_NUMBERS)
 _ASPECT, _STRICT_ASPECT = (1.2, 3.0), (1.5, 2.6)  # columns to rows: told to be a panoramic, or only described as dental
@@ -35,6 +47,11 @@ def judge_panoramic(header: Dataset) -> tuple[bool, str]:
         return _judge(header)
 
 
+def is_panoramic(header: Dataset) -> bool:
+    """Whether it shows the arch from end to end, as far as the header tells."""
+    return text(header, "Modality") == _PANORAMIC_MODALITY or judge_panoramic(header)[0]
+
+
 def is_intraoral(header: Dataset) -> bool:
     """Whether modality or kind of object say that it is an intra-oral film, whatever else is said."""
     return text(header, "Modality") == "IO" or text(header, "SOPClassUID") in _INTRAORAL
@@ -46,6 +63,8 @@ def _judge(header: Dataset) -> tuple[bool, str]:
     unfit = _unfit(header, modality, rows, columns)
     if unfit:
         return False, unfit
+    if other := _other_view(header):
+        return False, other
     declared = modality == _PANORAMIC_MODALITY
     word = None if declared else _panoramic_word(header)
     if not declared and word is None:
@@ -73,13 +92,35 @@ def _unfit(header: Dataset, modality: str, rows: int, columns: int) -> str:
     return next((reason for unfit, reason in checks if unfit), "")
 
 
+def _other_view(header: Dataset) -> str:
+    """What says that it shows something else, whatever its modality; empty if nothing does."""
+    part = text(header, "BodyPartExamined")
+    if part in _ELSEWHERE:
+        return f"body part {part.lower()} is not the jaws"
+    if text(header, "PositionerType") == "CEPHALOSTAT":
+        return "it was taken with a cephalostat"
+    said = _flat(
+        part,
+        *(text(header, keyword) for keyword in _OF_SERIES),
+        *(text(item, "CodeMeaning") for keyword in _CODED for item in items(header, keyword)),
+    )
+    if any(_names(said, word) for word in _CERTAIN_WORDS):
+        return ""
+    other = next((word for word in said.split() if word.startswith(_OTHER_VIEWS)), "")
+    return f"described as {other.lower()}, which is no panoramic" if other else ""
+
+
 def _panoramic_word(header: Dataset) -> str | None:
     texts = [text(header, keyword) for keyword in _TEXTS]
-    texts += [text(item, "CodeMeaning") for item in items(header, "AnatomicRegionSequence")]
-    said = " ".join(texts)
-    tokens = said.replace("-", " ").replace("_", " ").split()
-    for word in _PANORAMIC_WORDS:
-        hit = word in tokens if len(word) <= 3 else word in said  # noqa: PLR2004 - short words only as whole words
-        if hit:
-            return word
-    return None
+    said = _flat(*texts, *(text(item, "CodeMeaning") for item in items(header, "AnatomicRegionSequence")))
+    return next((word for word in _PANORAMIC_WORDS if _names(said, word)), None)
+
+
+def _flat(*texts: str) -> str:
+    """Words with single blanks between them."""
+    return " ".join("".join(sign if sign.isalnum() else " " for sign in " ".join(texts)).split())
+
+
+def _names(said: str, word: str) -> bool:
+    """Whether a word is part of what is said; a short one only where it stands alone."""
+    return word in said.split() if len(word) <= _SHORT else word in said

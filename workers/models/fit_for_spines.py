@@ -4,7 +4,7 @@ import warnings
 
 from pydicom.dataset import Dataset
 
-from workers.models.header import items, number, text, unreadable
+from workers.models.header import UNREADABLE, items, number, text, unreadable
 
 _PHOTOGRAPHS = "1.2.840.10008.5.1.4.1.1.77."  # Visible Light IODs (PS3.6 annex A)
 _CAMERAS = frozenset({"XC", "GM", "ES", "OP"})
@@ -17,7 +17,9 @@ _LATERAL = frozenset({"LAT", "LATERAL", "LL", "RL", "LLAT", "RLAT", "LLO", "RLO"
 _TEXTS = ("StudyDescription", "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _NUMBERS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")
 _DECIDING = ("SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", *_NUMBERS)
-_LEAST_TALL, _MOST_TALL = 1.2, 5.0  # rows to columns; a whole spine is taller than wide
+_SIDES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")  # rows first
+_MOST_OBLONG = 3.0  # more is damage
+_LEAST_TALL, _MOST_TALL = 1.2, 8.0  # rows to columns; a whole spine is taller than wide, narrow crops to 6.2
 
 
 def judge_spine(header: Dataset) -> tuple[bool, str]:
@@ -28,6 +30,23 @@ def judge_spine(header: Dataset) -> tuple[bool, str]:
         if odd:
             return False, f"its header cannot be read ({', '.join(odd)})"
         return _judge(header)
+
+
+def pixel_shape(header: Dataset) -> float:
+    """How many times as tall as wide a pixel is, by its spacing or aspect ratio (PS3.3 10.7, C.7.6.3.1.7).
+
+    1 where nothing or nothing plausible is said. Angles are true only where pixels are square.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for keyword in _SIDES:
+            try:
+                down, across = (float(side) for side in header.get(keyword) or ())
+            except UNREADABLE:
+                continue
+            if down > 0 and across > 0 and 1 / _MOST_OBLONG <= down / across <= _MOST_OBLONG:
+                return down / across
+    return 1.0
 
 
 def _judge(header: Dataset) -> tuple[bool, str]:
@@ -47,7 +66,7 @@ def _judge(header: Dataset) -> tuple[bool, str]:
     lateral = sorted(views & _LATERAL)
     if lateral:
         return False, f"its view is {lateral[0].lower()}; films from the front or the back are read"
-    if not _LEAST_TALL <= rows / columns <= _MOST_TALL:
+    if not _LEAST_TALL <= rows / columns * pixel_shape(header) <= _MOST_TALL:
         return False, f"its shape ({columns} x {rows} pixels) is not that of a whole spine"
     return True, f"{named}, {columns} x {rows} pixels"
 

@@ -28,7 +28,7 @@ from torch import nn
 
 from service.domain.errors import ConfigurationError
 from service.domain.finding import Algorithm
-from workers.inference import Runner, TorchRunner, open_network, torch_device
+from workers.inference import Runner, Shared, TorchRunner, alone, open_network, torch_device
 from workers.models import Verdict
 from workers.models.grad_cam import gradient_maps, hot_box, to_heat
 from workers.models.mapping import NAME, Activation, Channel, Mapping, Scale, read_mapping
@@ -121,7 +121,8 @@ class LoadedForeignBundle:
         """Each finding with its heat map, where the network can be asked for one, and a box around the hot part."""
         channels = self._mapping.channels
         over = [index for index in sorted(channels) if chances[index] >= channels[index].threshold]
-        maps = gradient_maps(self._network, given, over) if over else None
+        with alone(self._runner):
+            maps = gradient_maps(self._network, given, over) if over else None
         for place, index in enumerate(over):
             found = self._detection(channels[index], float(chances[index]))
             if maps is not None:
@@ -196,18 +197,18 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def _runner(network: nn.Module, shape: tuple[int, int, int], device: str) -> Runner:
-    """The usual engine, or torch for what only torch can run."""
+    """The usual engine, or torch for what only torch can run; never studies together, for it may mix a batch up."""
     if isinstance(network, torch.jit.ScriptModule):
-        return TorchRunner(network, torch_device(device))
+        return Shared(TorchRunner(network, torch_device(device)), most=1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # shapes are fixed
-            return open_network(network, shape, device)
+            return open_network(network, shape, device, most=1)
     except (*_PASSING, ConfigurationError):
         raise
     except Exception as error:  # noqa: BLE001 - an engine that cannot convert a network fails in any way it likes
         _LOG.warning("OpenVINO cannot run a foreign network (%s), torch does", type(error).__name__)
-        return TorchRunner(network, torch_device(device))
+        return Shared(TorchRunner(network, torch_device(device)), most=1)
 
 
 def _network(path: Path) -> tuple[nn.Module, bytes]:

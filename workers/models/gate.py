@@ -18,6 +18,11 @@ from workers.pixels import Image
 from workers.regions import Detection
 
 NAME = "image_gate"
+NO_TEETH = "no teeth are seen in it; jaws without teeth cannot be told from an image that shows no jaws"
+NO_CLEAR_TEETH = "nothing in it is more likely a tooth than not; it may show no jaws, or too little can be seen of them"
+UPSIDE_DOWN = (
+    "it seems to lie upside down, and does not say where up is; send it upright, or with its Patient Orientation"
+)
 NOTE_EDGE = "teeth touch the edge of the image, so the arch may be cut off and numbers may be wrong"
 _RADIOGRAPHS = {"PX", "IO", "DX", "CR", "DR", "RG", "RF"}
 _SIDE = 1024  # pixels of the longer side at which letters are looked for
@@ -38,6 +43,7 @@ class Limits:
         most_ground: share of white or of black pixels [0.80] of an image with ``most_letters``.
         most_letters: spots of the size of letters on such ground [49]; more is a page of text.
         most_colour: mean saturation of an X-ray [0, photographs 0.077 and more].
+        least_tooth: certainty of a panoramic's surest tooth [0.77 of 151; photographs in grey at most 0.45].
         most_cut: teeth of a panoramic that touch its edge [0 of 350 images].
     """
 
@@ -48,6 +54,7 @@ class Limits:
     most_ground: float = 0.55
     most_letters: int = 100
     most_colour: float = 0.06
+    least_tooth: float = 0.5
     most_cut: int = 2
 
 
@@ -88,6 +95,18 @@ def _not_an_xray(image: Image, grey: NDArray[np.float32]) -> str:
         if saturation.mean() > LIMITS.most_colour:
             return "it is a colour picture, but came as an X-ray"
     return ""
+
+
+def judge_teeth(teeth: Sequence[Detection], *, panoramic: bool) -> str:
+    """Why an image whose teeth were looked for cannot be read; empty if it can.
+
+    "No teeth found" would be said of a spine, a photograph or a page as well, and be read as "this patient has none".
+    A film may show one tooth whose number is open; on a panoramic some tooth is clear.
+    """
+    certainties = [tooth.certainty for tooth in teeth if tooth.kind == "tooth"]
+    if not certainties:
+        return NO_TEETH
+    return NO_CLEAR_TEETH if panoramic and max(certainties) < LIMITS.least_tooth else ""
 
 
 def judge_arch(teeth: Sequence[Detection], shape: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:

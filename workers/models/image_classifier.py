@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from service.domain.errors import Declined
-from workers.inference import Runner, open_network
+from workers.inference import Runner, alone, open_network
 from workers.models.bundle import broken, load_bundle
 from workers.models.canvas import canvas_of, off_canvas
 from workers.models.grad_cam import class_maps, grad_cam, hot_box, to_heat
@@ -161,4 +161,5 @@ class ImageClassifier:
         output = self._runner(batch)
         if self._exact:
             return output.mean((2, 3), dtype=np.float64), output
-        return output.astype(np.float64), grad_cam(self.network, batch)
+        with alone(self._runner):
+            return output.astype(np.float64), grad_cam(self.network, batch)

@@ -33,7 +33,7 @@ _SLOTS_SEEN = 7  # teeth next to each other that a film can show in one jaw, gap
 _ENOUGH = 2  # teeth of clear numbers before one that is named is contradicted
 _CLEAR = 2.0  # least margin, natural log, of a number that may contradict the header
 _UPPER_CLASSES = 16
-_SIZES = (0.8, 0.62)  # diagonal of the film in rows of the canvas
+SIZES = (0.8, 0.62)  #: diagonal of the film in rows of the canvas
 
 
 class IntraoralTeeth:
@@ -82,7 +82,7 @@ class LoadedIntraoralTeeth:
 
     def see(self, pixels: NDArray[np.float32], header: Told) -> tuple[Look, tuple[str, ...]]:
         """The better of two looks at an oriented film (rows, columns), and flags where it contradicts the header."""
-        looks = [self._look(pixels, size, header) for size in _SIZES]
+        looks = [self._look(pixels, size, header) for size in SIZES]
         return max(looks, key=lambda seen: sum(tooth.instance.seen for tooth in seen[0].teeth if tooth.fdi is not None))
 
     def _look(self, pixels: NDArray[np.float32], size: float, header: Told) -> tuple[Look, tuple[str, ...]]:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from workers.models.arch import Frame
 from workers.models.instances import Instance
-from workers.models.numbering import Evidence, number_teeth
+from workers.models.numbering import Evidence
+from workers.models.spacing import number_arch
 
 _MARGIN_CEILING = 15.0  # a larger margin is no more certain
 _SAME = 0.04  # fraction of the rows (half of it along the columns) within which two looks mean one tooth
@@ -59,7 +60,7 @@ def number_look(frame: Frame, grid: tuple[int, int], instances: Sequence[Instanc
         instance.log_p if twin is None else _mean(instance.log_p, twin.log_p)
         for instance, twin in zip(instances, same, strict=True)
     ]
-    numbers = number_teeth(
+    numbers = number_arch(
         [Evidence(t.x, *t.span, opinion) for t, opinion in zip(instances, opinions, strict=True)],
     )
     teeth = [

@@ -152,7 +152,7 @@ def _solve(teeth: list[Evidence], jaw: tuple[int, ...], prices: Prices, allowed:
     count = len(teeth)
     unary = -np.maximum(np.stack([tooth.log_p[_COLUMNS[jaw]] for tooth in teeth]), prices.floor)
     unary[:, [slot for slot in range(SLOTS) if slot not in allowed]] = _FORBIDDEN
-    pair = _pair_costs(teeth, prices)
+    pair = pair_costs(teeth, prices)
     before, back = _sweep(unary, pair, prices.skip)
     after, _ = _sweep(unary[::-1], pair[::-1, ::-1].transpose(1, 0, 3, 2), prices.skip)
     through = before + after[::-1] - unary  # cheapest complete path through each (tooth, slot)
@@ -164,7 +164,7 @@ def _solve(teeth: list[Evidence], jaw: tuple[int, ...], prices: Prices, allowed:
     return _Path(cost, slots, margins)
 
 
-def _pair_costs(teeth: list[Evidence], prices: Prices) -> NDArray[np.float64]:
+def pair_costs(teeth: list[Evidence], prices: Prices) -> NDArray[np.float64]:
     """(n, n, 16, 16): tooth j in slot p followed by tooth i in slot s, indexed [j, i, p, s]; infinite where s <= p."""
     left = np.array([tooth.left for tooth in teeth])
     right = np.array([tooth.right for tooth in teeth])

@@ -21,7 +21,7 @@ from service.domain.errors import Declined
 from service.domain.finding import Algorithm, Measurement
 from workers.inference import Runner, open_network
 from workers.models import Verdict
-from workers.models.arch import Frame
+from workers.models.arch import WHOLE, Frame
 from workers.models.bundle import BUNDLES, broken, load_bundle
 from workers.models.cobb import (
     LEVELS,
@@ -34,18 +34,22 @@ from workers.models.cobb import (
     two_largest,
     type_of,
 )
-from workers.models.fit_for_spines import judge_spine
+from workers.models.fit_for_spines import judge_spine, pixel_shape
+from workers.models.gate import UPSIDE_DOWN
 from workers.models.vertebrae import COUNT, Vertebra, find_vertebrae, unmirror
 from workers.models.view import Plane, look_at, standardize
-from workers.pixels import Image
+from workers.pixels import NOTE_ORIENTATION, Image
 from workers.regions import Detection
 
 Floats = NDArray[np.float64]
 
 _FEWEST = 8  # vertebrae; fewer are no spine whose curves could be told
 _LEAST_SEEN = 0.27  # mean heat of the centres; films of other parts reach it seldom, spines nearly always
+_MOST_CROWDED = 1.75  # times as wide as far apart; 108 spines have at most 1.67, lateral films that look like one more
+_LEAST_LEAD = 0.03  # of the heat upside down over that upright; 18 spines had 0.1 and more the right way up
 _MARGIN = 0.07  # of the column's height, about it in the second look
 _CUT = 1.2  # steps between vertebrae from the upper edge within which higher ones may be cut off
+_SQUARE = 0.01  # by which the sides of a pixel may differ before it matters to an angle
 _MARGIN_CEILING = 10.0  # degrees; further from the border of a type is no more certain
 
 
@@ -166,20 +170,30 @@ class LoadedSpine:
         self._runner, self._settings = runner, settings
 
     def analyze(self, image: Image, _before: Sequence[Detection] = ()) -> tuple[Detection, ...]:
-        """Vertebrae by level and the curves of at least 10 degrees. Raises Declined where no spine is seen."""
-        column = self.see(image.pixels)
+        """Vertebrae by level and the curves of at least 10 degrees.
+
+        Raises:
+            Declined: no spine is seen, or one that lies upside down, in a film that does not say where up is.
+        """
+        pixels = _square(image)
+        column = self.see(pixels)
         if reason := self.refusal(column):
             raise Declined(reason)
+        if NOTE_ORIENTATION in image.notes and self.see(pixels[::-1]).seen > column.seen + _LEAST_LEAD:
+            raise Declined(UPSIDE_DOWN)
+        column = replace(column, corners=column.corners * [1, image.pixels.shape[0] / pixels.shape[0]])
         vertebrae = [self._vertebra(column, k, image.pixels.shape) for k in range(len(column.vertebrae))]
-        return (*self._scoliosis(column, image.pixels.shape), *(v for v in vertebrae if v is not None))
+        return (*self._scoliosis(column, image), *(v for v in vertebrae if v is not None))
 
     @staticmethod
     def refusal(column: Column) -> str:
         """Why a film is not read; empty if it is."""
-        if len(column.vertebrae) >= _FEWEST and column.seen >= _LEAST_SEEN:
-            return ""
         if len(column.vertebrae) < _FEWEST:
             return f"no whole spine is seen in it ({len(column.vertebrae)} vertebrae found, {COUNT} expected)"
+        if _crowded(column.corners) > _MOST_CROWDED:
+            return "no whole spine is seen in it from the front or the back (what looks like vertebrae is too crowded)"
+        if column.seen >= _LEAST_SEEN:
+            return ""
         return "no whole spine is seen in it from the front or the back (what looks like vertebrae is too faint)"
 
     def certainty(self, column: Column) -> float:
@@ -188,8 +202,7 @@ class LoadedSpine:
 
     def see(self, pixels: Plane) -> Column:
         """Both looks at an oriented image (rows, columns); few or no vertebrae where there is no spine."""
-        whole = _frame((0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0])), pixels.shape, self._settings.canvas)
-        first, corners = self._look(pixels, whole)
+        first, corners = self._look(pixels, whole(pixels.shape, self._settings.canvas))
         if len(first) < _FEWEST:
             return self._column(first, corners)
         (left, top), (right, bottom) = corners.min((0, 1)), corners.max((0, 1))
@@ -235,7 +248,7 @@ class LoadedSpine:
         flags = () if len(column.vertebrae) == COUNT else ("level-uncertain",)
         return Detection("vertebra", None, round(certainty, 3), *placed, flags, site=LEVELS[column.first + k])
 
-    def _scoliosis(self, column: Column, shape: tuple[int, ...]) -> list[Detection]:
+    def _scoliosis(self, column: Column, image: Image) -> list[Detection]:
         """A finding for each curve of at least 10 degrees, the largest first; none where the spine is normal."""
         if column.type is CurveType.NORMAL:
             return []
@@ -245,15 +258,13 @@ class LoadedSpine:
             flags += ("curve-type-uncertain",)
         if len(column.vertebrae) != COUNT:
             flags += ("level-uncertain",)
-        return [self._curve(column, curve, shape, round(certainty, 3), flags) for curve in _shown(column)]
+        return [self._curve(column, curve, image, round(certainty, 3), flags) for curve in _shown(column)]
 
     @staticmethod
-    def _curve(
-        column: Column, curve: Curve, shape: tuple[int, ...], certainty: float, flags: tuple[str, ...]
-    ) -> Detection:
-        box, mask = _placed(list(column.corners[curve.first : curve.last + 1]), shape) or (None, None)
+    def _curve(column: Column, curve: Curve, image: Image, certainty: float, flags: tuple[str, ...]) -> Detection:
+        box, mask = _placed(list(column.corners[curve.first : curve.last + 1]), image.pixels.shape) or (None, None)
         first, last, apex = (LEVELS[column.first + k] for k in (curve.first, curve.last, curve.apex))
-        side = "right" if curve.rightward else "left"
+        side = "right" if curve.rightward != image.flipped_x else "left"  # of the image as it is stored and shown
         return Detection(
             "scoliosis",
             None,
@@ -269,6 +280,21 @@ class LoadedSpine:
 def _shown(column: Column) -> list[Curve]:
     """The curves that are findings: at least 10 degrees; of one kind of site the largest."""
     return [curve for curve in column.curves if curve.angle >= SCOLIOSIS]
+
+
+def _square(image: Image) -> Plane:
+    """The pixels of a film, sampled anew where they are not square: angles are true only there."""
+    rows, columns = image.pixels.shape
+    taller = pixel_shape(image.header)
+    if abs(taller - 1) < _SQUARE:
+        return image.pixels
+    return look_at(image.pixels, WHOLE, (max(round(rows * taller), 1), columns))
+
+
+def _crowded(corners: Floats) -> float:
+    """Width of a vertebra in steps from one to the next, medians."""
+    steps = np.linalg.norm(np.diff(corners.mean(1), axis=0), axis=1)
+    return float(np.median(np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)) / max(float(np.median(steps)), 1e-6))
 
 
 def _seen(vertebrae: Sequence[Vertebra]) -> float:
@@ -293,6 +319,11 @@ def _mean(one: Vertebra, other: Vertebra) -> Vertebra:
 def heat_feature(seen: float) -> float:
     """Heat on the logistic scale, within what a network can say."""
     return float(logit(np.clip(seen, 0.01, 0.99)))
+
+
+def whole(shape: tuple[int, ...], canvas: tuple[int, int]) -> Frame:
+    """The frame of the canvas' shape around a whole image (rows, columns)."""
+    return _frame((0.0, 0.0, float(shape[1]), float(shape[0])), shape, canvas)
 
 
 def _frame(box: tuple[float, float, float, float], shape: tuple[int, ...], canvas: tuple[int, int]) -> Frame:

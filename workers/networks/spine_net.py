@@ -62,8 +62,12 @@ class SpineNet(nn.Module):
         channels: tuple[int, ...] = (32, 64, 128, 192, 256),
         features: int = 32,
         res_units: int = 2,
+        dropout: float = 0.0,
     ) -> None:
-        """``channels``: of the UNet from fine to coarse; ``features``: channels that the head sees."""
+        """``channels``: of the UNet from fine to coarse; ``features``: channels that the head sees.
+
+        ``dropout``: in every unit of the UNet.
+        """
         super().__init__()
         self.stem = nn.PixelUnshuffle(STEP)
         self.unet = ChainUNet(
@@ -75,6 +79,7 @@ class SpineNet(nn.Module):
             num_res_units=res_units,
             act="RELU",
             norm="BATCH",
+            dropout=dropout,
         )
         self.post = nn.Sequential(nn.BatchNorm2d(features), nn.ReLU())
         self.head = nn.Conv2d(features, OUTPUTS, 1)

@@ -80,8 +80,12 @@ class ToothNet(nn.Module):
         channels: tuple[int, ...] = (24, 48, 96, 192, 256),
         features: int = 24,
         res_units: int = 1,
+        dropout: float = 0.0,
     ) -> None:
-        """``channels``: of the UNet from fine to coarse; ``features``: channels that the heads see."""
+        """``channels``: of the UNet from fine to coarse; ``features``: channels that the heads see.
+
+        ``dropout``: in every unit of the UNet.
+        """
         super().__init__()
         self.stem = nn.PixelUnshuffle(2)
         self.unet = ArchUNet(
@@ -93,6 +97,7 @@ class ToothNet(nn.Module):
             num_res_units=res_units,
             act="RELU",
             norm="BATCH",
+            dropout=dropout,
         )
         self.post = nn.Sequential(nn.BatchNorm2d(features), nn.ReLU())
         self.head = NumberHead(features)

@@ -6,15 +6,16 @@ best that was looked at. All of it can be written and read again, so that a kill
 
 import copy
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from service.domain.errors import ConfigurationError
+from workers.training.descent import Optimizer, Schedule
 
-_DECAY = 0.998
 _LARGEST_GRADIENT = 5.0
 _Net = TypeVar("_Net", bound=nn.Module)
 
@@ -30,13 +31,49 @@ class Budget(Protocol):
     def learning_rate(self) -> float: ...  # noqa: D102
     @property
     def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    @property
+    def schedule(self) -> Schedule: ...  # noqa: D102
 
 
-def learning_rate(plan: Budget, done: float) -> float:
-    """Warm-up over 3 %, flat to 35 %, cosine to zero; ``done``: elapsed part of the minutes, 0..1."""
-    warm = min(done / 0.03, 1.0)
-    late = max(done - 0.35, 0.0) / 0.65
-    return plan.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(late, 1.0))))
+class Descent(Protocol):
+    """What of a plan an optimizer is made with, and keeps when it is written and read again."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Parts of the time, 0 to 1: of the warm-up, and before a cosine falls; its least; how slow the average follows."""
+
+    warm: float = 0.03
+    flat: float = 0.35
+    least: float = 0.01
+    decay: float = 0.998
+
+
+def learning_rate(plan: Budget, done: float, pace: Pace = Pace()) -> float:
+    """Warm-up, then as the schedule says; ``done``: elapsed part of the minutes, 0..1."""
+    share = plan.schedule.share_at(done, flat=pace.flat, least=pace.least)
+    return plan.learning_rate * min(done / pace.warm, 1.0) * share
+
+
+def begun_with(plan: Descent) -> dict[str, Any]:
+    """What a training that goes on cannot change: the state of its optimizer holds it."""
+    return {"optimizer": str(plan.optimizer), "weight_decay": plan.weight_decay}
+
+
+def same_descent(state: dict[str, Any], plan: Descent, file: Path) -> None:
+    """Raises ConfigurationError where a run was begun with another optimizer, which would go on in silence."""
+    begun, wanted = state.get("begun", begun_with(plan)), begun_with(plan)
+    if begun != wanted:
+        told = " and ".join(", ".join(f"{key} {value}" for key, value in each.items()) for each in (begun, wanted))
+        message = f"{file} and this order differ ({told}); set them as they were, or train without --resume"
+        raise ConfigurationError(message)
 
 
 class AveragedRun(Generic[_Net]):
@@ -46,6 +83,8 @@ class AveragedRun(Generic[_Net]):
     ``best``: the average that had it, kept where the plan has patience.
     """
 
+    pace: ClassVar[Pace] = Pace()
+
     def __init__(self, budget: Budget, net: _Net, device: torch.device) -> None:
         """A new one, on a device."""
         self.budget, self.steps, self.seconds = budget, 0, 0.0
@@ -53,13 +92,12 @@ class AveragedRun(Generic[_Net]):
         self.averaged = copy.deepcopy(self.net).eval()
         self.best: _Net | None = None
         self.watched = (-math.inf, 0)
-        parameters = self.net.parameters()
-        self.optimizer = torch.optim.AdamW(parameters, lr=budget.learning_rate, weight_decay=budget.weight_decay)
+        self.optimizer = budget.optimizer.of(self.net.parameters(), budget.learning_rate, budget.weight_decay)
 
     def descend(self, loss: torch.Tensor) -> None:
         """One step of the optimizer, at the learning rate of the moment; the average follows."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.budget, self.seconds / (60 * self.budget.minutes))
+            group["lr"] = learning_rate(self.budget, self.done, self.pace)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), _LARGEST_GRADIENT)
@@ -70,7 +108,7 @@ class AveragedRun(Generic[_Net]):
     @torch.no_grad()
     def _average(self) -> None:
         """Move the average towards the network; quickly at first. Batch statistics alike."""
-        keep = min(_DECAY, (1 + self.steps) / (10 + self.steps))
+        keep = min(self.pace.decay, (1 + self.steps) / (10 + self.steps))
         pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
@@ -84,10 +122,14 @@ class AveragedRun(Generic[_Net]):
             self.best = copy.deepcopy(self.averaged)
 
     @property
+    def done(self) -> float:
+        """Elapsed part of the time; 1 = at its end."""
+        return self.seconds / (60 * self.budget.minutes)
+
+    @property
     def over(self) -> bool:
         """Whether the time is up, or patience is at an end."""
-        spent = self.seconds >= 60 * self.budget.minutes
-        return spent or (self.budget.patience > 0 and self.watched[1] >= self.budget.patience)
+        return self.done >= 1 or (self.budget.patience > 0 and self.watched[1] >= self.budget.patience)
 
     @property
     def kept(self) -> _Net:
@@ -99,6 +141,7 @@ class AveragedRun(Generic[_Net]):
         state: dict[str, Any] = {"net": self.net.state_dict(), "averaged": self.averaged.state_dict()}
         state |= {"optimizer": self.optimizer.state_dict(), "done": [self.steps, self.seconds]}
         state |= {"best": None if self.best is None else self.best.state_dict(), "watched": list(self.watched)}
+        state["begun"] = begun_with(self.budget)
         half = file.with_suffix(".part")
         torch.save(state, half)
         half.replace(file)
@@ -107,6 +150,7 @@ class AveragedRun(Generic[_Net]):
         """Go on with what ``save`` wrote. Raises ConfigurationError where there is none or another's."""
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
+            same_descent(state, self.budget, file)
             self.net.load_state_dict(state["net"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -115,6 +159,8 @@ class AveragedRun(Generic[_Net]):
                 self.best.load_state_dict(state["best"])
             self.watched = (float(state["watched"][0]), int(state["watched"][1]))
             self.steps, self.seconds = int(state["done"][0]), float(state["done"][1])
+        except ConfigurationError:
+            raise
         except Exception as error:  # torch raises many kinds for a file that is not its own
             message = f"{file} does not hold a run of this plan ({type(error).__name__}); train without --resume"
             raise ConfigurationError(message) from error

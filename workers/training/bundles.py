@@ -2,7 +2,9 @@
 
 Where weights come from, under which licence their images were given and who answers for them is known to whoever
 trains, not to the software: a bundle says what the order says, and asks its reader to find out the rest. A bundle that
-is written again over one that stands (a released one, for example) keeps the words and the card that a person gave it.
+is written again over one that stands (a released one, for example) keeps the words and the card that a person gave it,
+but not its version: other weights get their digest behind it ("0.2.0+1f3c9a2e") until a person gives them one of their
+own.
 """
 
 import hashlib
@@ -18,15 +20,16 @@ import monai
 import numpy as np
 import torch
 
+from workers.models.bundle import own_version
 from workers.training.readers import MANIFEST, read_rows
 from workers.training.task import Training
 
-UNRELEASED = "0.0.0"  #: version of a bundle that nobody has released
+UNRELEASED = "0.0.0"  #: version of a bundle that nobody has released, before the digest of its weights
 USE = "Research and evaluation only; not for diagnosis. Results are unverified until a person has reviewed them."
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _KERNEL = 4  # dimensions of a convolution's weights
 _MARK = "Written by the training; take this line out when you change the card, or the next training writes it anew."
-_KEPT = ("license", "data_source", "authors", "manufacturer", "copyright", "intended_use", "description", "version")
+_KEPT = ("license", "data_source", "authors", "manufacturer", "copyright", "intended_use", "description")
 
 
 def write_weights(bundle: Path, state: Mapping[str, torch.Tensor], name: str = "model.pt") -> str:
@@ -77,9 +80,10 @@ def write_metadata(bundle: Path, words: Mapping[str, Any], digest: str, *, keep:
         keep: the words that a person gave a bundle that stands there stay (``license``, ``authors`` and so on).
     """
     file = bundle / "configs" / "metadata.json"
+    standing = json.loads(file.read_text(encoding="utf-8")) if keep and file.is_file() else {}
     common = {
         "schema": _SCHEMA,
-        "version": UNRELEASED,
+        "version": _version(standing, digest),
         "monai_version": monai.__version__,
         "pytorch_version": torch.__version__.partition("+")[0],
         "numpy_version": np.__version__,
@@ -90,11 +94,22 @@ def write_metadata(bundle: Path, words: Mapping[str, Any], digest: str, *, keep:
         "research": True,
         "weights_sha256": digest,
     }
-    standing = json.loads(file.read_text(encoding="utf-8")) if keep and file.is_file() else {}
     stays = {key: standing[key] for key in _KEPT if key in standing}
-    if standing.get("version") == UNRELEASED:
+    if "version" in standing and released(standing) == UNRELEASED:
         stays.pop("data_source", None)  # the images of the training before this one
     write_json(file, common | dict(words) | stays)
+
+
+def _version(standing: Mapping[str, Any], digest: str) -> str:
+    """The same weights keep their version; others get one that no other weights have (SemVer's build metadata)."""
+    if standing.get("weights_sha256") == digest and "version" in standing:
+        return str(standing["version"])
+    return own_version(released(standing), digest)
+
+
+def released(metadata: Mapping[str, Any]) -> str:
+    """The version that a person gave a bundle, whatever weights it holds by now."""
+    return str(metadata.get("version", UNRELEASED)).partition("+")[0]
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

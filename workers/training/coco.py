@@ -8,7 +8,7 @@ is that box.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from PIL import ImageDraw
 
 from service.domain.errors import ConfigurationError
 from workers.models.arch import FDI
+from workers.models.picture_files import stored_shape
 
 _FEWEST = 6  # numbers of a polygon: three points
 _PARTS = ("train", "val", "test")
@@ -49,18 +50,40 @@ def rows(data: Path, documents: Sequence[Path], labels: Path) -> Iterator[dict[s
         ConfigurationError: a file is not COCO, has no FDI categories, outlines ill teeth only, or names a picture that
             is not there.
     """
-    pictures = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
+    near = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
     for document in documents:
-        part = next((name for name in _PARTS if name in document.stem.lower()), "")
         for name, teeth in read_coco(document):
-            file = pictures.get(Path(name).name)
-            if file is None:
-                message = f"{document} names {name}, which is nowhere below {data}; put the picture there"
-                raise ConfigurationError(message)
+            file = _picture(name, near, document)
             target = labels / f"{document.stem}-{file.stem}.png"
             draw(file, teeth, target)
             row = {"file": str(file.resolve()), "label_file": str(target.resolve())}
-            yield row | ({"split": part} if part and len(documents) > 1 else {})
+            yield row | _part(document, documents)
+
+
+def pictures(data: Path, documents: Sequence[Path]) -> Iterator[dict[str, str]]:
+    """Rows of a manifest of all pictures that the documents name, annotated or not; see ``rows``."""
+    near = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
+    for document in documents:
+        try:
+            names = [str(image["file_name"]) for image in json.loads(document.read_text(encoding="utf-8"))["images"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"{document} is not COCO ({type(error).__name__}: {error}); take it out of the folder or mend it"
+            raise ConfigurationError(message) from error
+        for name in names:
+            yield {"file": str(_picture(name, near, document).relative_to(data))} | _part(document, documents)
+
+
+def _part(document: Path, documents: Sequence[Path]) -> dict[str, str]:
+    part = next((name for name in _PARTS if name in document.stem.lower()), "")
+    return {"split": part} if part and len(documents) > 1 else {}
+
+
+def _picture(name: str, near: Mapping[str, Path], document: Path) -> Path:
+    file = near.get(Path(name).name)
+    if file is None:
+        message = f"{document} names {name}, which is nowhere below {document.parent}; put the picture there"
+        raise ConfigurationError(message)
+    return file
 
 
 def read_coco(document: Path) -> list[tuple[str, list[Tooth]]]:
@@ -102,8 +125,7 @@ def _check_complete(document: Path, content: dict[str, Any], found: Sequence[tup
         message = (
             f"{document} names diseases and outlines {usual:g} teeth in most pictures: only the ill ones, so sound "
             "teeth would be taught as background; take it out of the folder and use the file in which all teeth are "
-            "numbered (DENTEX: quadrant and enumeration); for the task conditions, which reads diseases, write a "
-            "manifest.csv with a column file beside it"
+            "numbered (DENTEX: quadrant and enumeration); diseases are read by the task conditions"
         )
         raise ConfigurationError(message)
 
@@ -130,13 +152,7 @@ def _tooth(fdi: int, entry: dict[str, Any]) -> Tooth:
 
 def draw(file: Path, teeth: Sequence[Tooth], target: Path) -> None:
     """The FDI label map of a picture as PNG, of the same size."""
-    try:
-        with Picture.open(file) as picture:
-            size = picture.size
-    except (OSError, ValueError) as error:
-        message = f"{file} is no picture that can be opened; remove it or put a sound file in its place"
-        raise ConfigurationError(message) from error
-    canvas = Picture.fromarray(np.zeros((size[1], size[0]), np.uint8))
+    canvas = Picture.fromarray(np.zeros(stored_shape(file), np.uint8))
     pen = ImageDraw.Draw(canvas)
     for tooth in teeth:
         for outline in tooth.outlines:

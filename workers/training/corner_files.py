@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from service.domain.errors import ConfigurationError
-from workers.training.grey import read_grey
+from workers.models.picture_files import PICTURES, is_dicom, stored_shape
 
 _POINTS = 68
+_ENDS = ("", ".jpg", ".png", ".dcm")  # that a name may lack
 DOCUMENT = "landmarks.json"  #: our own layout
 _NAMES, _LANDMARKS = "filenames.csv", "landmarks.csv"
 
@@ -43,7 +44,8 @@ def rows(data: Path, labels: Path) -> Iterator[dict[str, str]]:
 
 
 def _read(data: Path) -> Iterator[tuple[Path, NDArray[np.float64]]]:
-    pictures = {path.name: path for path in sorted(data.rglob("*")) if path.suffix.lower() in {".jpg", ".jpeg", ".png"}}
+    files = [path for path in sorted(data.rglob("*")) if path.is_file()]
+    pictures = {path.name: path for path in files if path.suffix.lower() in PICTURES or is_dicom(path)}
     for table in sorted(data.rglob(_LANDMARKS)):
         yield from _table(table, pictures)
     for document in sorted(data.rglob(DOCUMENT)):
@@ -67,7 +69,7 @@ def _table(table: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArr
         raise ConfigurationError(message)
     for name, row in zip(names, numbers, strict=True):
         file = _picture(name, pictures, table)
-        height, width = read_grey(file).shape
+        height, width = stored_shape(file)
         yield file, row.reshape(2, _POINTS).T * (width, height)
 
 
@@ -99,7 +101,7 @@ def _matlab(file: Path) -> NDArray[np.float64]:
 
 
 def _picture(name: str, pictures: dict[str, Path], source: Path) -> Path:
-    found = pictures.get(Path(name).name) or pictures.get(f"{name}.jpg") or pictures.get(f"{name}.png")
+    found = next((pictures[each] for end in _ENDS if (each := f"{Path(name).name}{end}") in pictures), None)
     if found is None:
         message = f"{source} names {name}, which is nowhere in the folder; put the picture there"
         raise ConfigurationError(message)

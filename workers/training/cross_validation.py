@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.errors import ConfigurationError
+from workers.models.picture_files import read_picture
 from workers.training.aims import aim_of, numbers_of
 from workers.training.checks import check_manifest
 from workers.training.classifier_report import classifier_page
 from workers.training.folds import grouped_folds
-from workers.training.images.pictures import read_picture
 from workers.training.layouts import link_beside, write_manifest
 from workers.training.leakage import Leakage, Member, find_leakage, with_leakage
 from workers.training.outcome import Outcome

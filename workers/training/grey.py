@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from service.domain.errors import ConfigurationError
+from workers.models.picture_files import is_dicom, read_dicom
 
 _DEEP = ("I", "F")
 _MOST = 255
@@ -17,12 +18,14 @@ def read_grey(file: Path, least: int = 0) -> NDArray[np.uint8]:
     """A grey picture, uint8 (rows, columns); 16 bits are scaled, its largest value to 255, where Pillow would clip.
 
     Args:
-        file: any picture.
+        file: any picture, or a DICOM file, which comes as the gateway's models see it.
         least: rows and columns that are enough; a larger JPEG may come smaller, which is faster. 0 = as it is.
 
     Raises:
         ConfigurationError: the file is no picture.
     """
+    if is_dicom(file):
+        return np.round(read_dicom(file).pixels * _MOST).astype(np.uint8)
     try:
         with Picture.open(file) as picture:
             if least:

@@ -2,8 +2,9 @@
 
 Known: manifest.csv (used as it is where it is complete); a folder for each class, with or without train and val above
 and patients below; images/ beside labels/ with FDI label maps; COCO boxes with FDI categories (DENTEX); corner files of
-vertebrae. What is missing is made and written down in ``out/data/NAME``: parts (by group, seeded), groups (equal bytes
-are one), pictures of DICOM files. The folder of the user is never written to.
+vertebrae, boxes of conditions. What is missing is made and written down in ``out/data/NAME``: parts (by group, seeded),
+groups (equal bytes are one), pictures of DICOM files, with labels that lie as these lie. The folder of the user is
+never written to.
 """
 
 import csv
@@ -15,25 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from service.domain.errors import ConfigurationError, Declined
-from workers import pixels
+from service.domain.errors import ConfigurationError
+from workers.models.picture_files import PICTURES, is_dicom, read_dicom
 from workers.training import coco, corner_files
 from workers.training.folds import train_and_val
 from workers.training.grey import read_labels
 from workers.training.readers import MANIFEST, read_rows
+from workers.training.turned_labels import Turned, carry_over, has_places
 
 ALL = "all"  #: as a split: every image, whatever part it is in
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-_DICOM = frozenset({".dcm", ".dicom"})
 _PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _MAP = "label_file"
-_NAMED = ("boxes.csv", "landmarks.json")  # labels by the name of the picture: of the tasks conditions and spine
+_BOXES = Path("labels") / "boxes.csv"
 _LONG = 60  # characters; what a film with thirty teeth lists says nothing that parts could be balanced by
 
 Row = dict[str, str]
 
 
-def prepare(data: Path, out: Path, seed: int, split: str = "") -> Path:
+def prepare(data: Path, out: Path, seed: int, split: str = "", *, boxed: bool = False) -> Path:
     """A folder with a complete manifest: ``data`` itself, or ``out/data/NAME``.
 
     Args:
@@ -41,6 +41,7 @@ def prepare(data: Path, out: Path, seed: int, split: str = "") -> Path:
         out: where it is made if need be.
         seed: of the parts, where they must be made.
         split: the part that is wanted; "all" puts every image into one part of that name.
+        boxed: the task reads boxes itself (labels/boxes.csv or COCO), so pictures are all that a manifest must name.
 
     Raises:
         ConfigurationError: there is no such folder, or nothing known in it.
@@ -54,27 +55,33 @@ def prepare(data: Path, out: Path, seed: int, split: str = "") -> Path:
         raise ConfigurationError(message)
     if (data / MANIFEST).is_file():
         rows = read_rows(data)
-        if split != ALL and _complete(rows):
+        if split != ALL and _complete(rows, data):
             return data
         link_beside(data, made)
     else:
-        rows = list(_found(data, made))
+        rows = list(_found(data, made, boxed=boxed))
     if not rows:
         raise ConfigurationError(_unknown(data))
-    _refuse_named_labels(rows, made)
-    rows = _grouped([_opened(row, made) for row in rows], made)
+    own = not (data / MANIFEST).is_file() and not boxed  # labels that ``_found`` wrote, or none
+    source = made if own else data
+    opened = [_opened(row, made, again=has_places(source)) for row in rows]
+    carry_over(source, made, {old["file"]: at for old, (_, at) in zip(rows, opened, strict=True) if at})
+    rows = _grouped([row for row, _ in opened], made)
     return write_manifest(_parted(rows, seed, split), made)
 
 
-def _complete(rows: Sequence[Row]) -> bool:
+def _complete(rows: Sequence[Row], data: Path) -> bool:
     """An empty split is no lack where others are given: such an image takes no part."""
     parted, grouped = any(row.get("split") for row in rows), all(row.get("group") for row in rows)
-    return parted and grouped and not any(_is_dicom(Path(row["file"])) for row in rows)
+    return parted and grouped and not any(is_dicom(data / row["file"]) for row in rows)
 
 
-def _found(data: Path, made: Path) -> Iterator[Row]:
+def _found(data: Path, made: Path, *, boxed: bool) -> Iterator[Row]:
     """Rows of a folder without a manifest."""
-    if documents := sorted(set(data.glob("*.json")) - {data / corner_files.DOCUMENT}):
+    if boxed:
+        link_beside(data, made)
+        yield from _boxed(data)
+    elif documents := sorted(set(data.glob("*.json")) - {data / corner_files.DOCUMENT}):
         yield from coco.rows(data, documents, made / "labels")
     elif corner_files.present(data):
         yield from corner_files.rows(data, made / "labels")
@@ -84,11 +91,20 @@ def _found(data: Path, made: Path) -> Iterator[Row]:
         yield from _class_folders(data)
 
 
+def _boxed(data: Path) -> Iterator[Row]:
+    """The pictures that COCO files name, with the parts that these are called after, or all beside boxes.csv."""
+    if (data / _BOXES).is_file():
+        yield from ({"file": str(file.relative_to(data))} for file in _pictures(data))
+    else:
+        yield from coco.pictures(data, sorted(data.glob("*.json")))
+
+
 def _label_maps(data: Path) -> Iterator[Row]:
     maps = {path.stem: path for path in (data / "labels").glob("*.png")}
     for image in _pictures(data / "images"):
-        if image.stem in maps:
-            yield {"file": str(image.resolve()), _MAP: str(maps[image.stem].resolve())}
+        found = maps.get(image.name) or maps.get(image.stem)  # a UID has no ending, though it has dots
+        if found:
+            yield {"file": str(image.resolve()), _MAP: str(found.resolve())}
 
 
 def _class_folders(data: Path) -> Iterator[Row]:
@@ -118,12 +134,8 @@ def _classes(data: Path) -> Iterator[Row]:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and (file.suffix.lower() in PICTURES or _is_dicom(file)):
+        if file.is_file() and (file.suffix.lower() in PICTURES or is_dicom(file)):
             yield file
-
-
-def _is_dicom(file: Path) -> bool:
-    return file.suffix.lower() in _DICOM
 
 
 def link_beside(data: Path, made: Path) -> None:
@@ -136,42 +148,28 @@ def link_beside(data: Path, made: Path) -> None:
             link.symlink_to(entry.resolve())
 
 
-def _refuse_named_labels(rows: Sequence[Row], made: Path) -> None:
-    """Boxes and corners are found by the name of the picture, which a DICOM file loses, and lie as its pixels lie."""
-    named = {row["file"] for row in rows if _is_dicom(Path(row["file"]))}
-    for file in (made / "labels" / name for name in _NAMED if named and (made / "labels" / name).is_file()):
-        text = file.read_text(encoding="utf-8", errors="replace")
-        if lost := next((name for name in sorted(named) if name in text), ""):
-            message = (
-                f"{file} holds places in {lost}, which would become a picture of another name, perhaps turned; save "
-                "the DICOM files as PNG and name these in the manifest and there"
-            )
-            raise ConfigurationError(message)
+def _opened(row: Row, made: Path, *, again: bool) -> tuple[Row, Turned | None]:
+    """A DICOM file becomes a picture as a viewer shows it, 8 bit, its label map turned with it; others stay.
 
-
-def _opened(row: Row, made: Path) -> Row:
-    """A DICOM file becomes a picture as a viewer shows it, 8 bit, its label map turned with it; others stay."""
+    ``again``: also where the picture is there, because something must be told how it lies.
+    """
     file = made / row["file"]
-    if not _is_dicom(file):
-        return row
+    if not is_dicom(file):
+        return row, None
     name = hashlib.sha256(str(file).encode()).hexdigest()[:16]
     target = made / "as-shown" / f"{file.stem}-{name}.png"
     found = row | {"file": str(target.resolve())}
-    if target.is_file() and not row.get(_MAP):
-        return found
-    try:
-        with file.open("rb") as stream:
-            image = pixels.load(stream)
-    except (OSError, Declined) as error:
-        message = f"{file} cannot be read: {error}; remove it or put a sound file in its place"
-        raise ConfigurationError(message) from error
+    if target.is_file() and not again and not row.get(_MAP):
+        return found, None
+    image = read_dicom(file)
     shown = image.pixels if image.colour is None else image.colour
     _save(np.round(shown * 255).astype(np.uint8), target)
     if row.get(_MAP) and (image.flipped_x or image.flipped_y):
         labels = target.with_name(f"{target.stem}-labels.png")
         _save(read_labels(made / row[_MAP])[:: -1 if image.flipped_y else 1, :: -1 if image.flipped_x else 1], labels)
         found |= {_MAP: str(labels.resolve())}
-    return found
+    rows, columns = image.pixels.shape
+    return found, Turned(found["file"], (rows, columns), image.flipped_x, image.flipped_y)
 
 
 def _save(values: NDArray[np.uint8], file: Path) -> None:
@@ -231,5 +229,5 @@ def write_manifest(rows: Sequence[Row], made: Path) -> Path:
 
 
 def _unknown(data: Path) -> str:
-    known = "a folder for each class, images/ and labels/ with FDI maps, COCO boxes (*.json), corner files"
+    known = "a folder for each class, images/ and labels/ with FDI maps, COCO boxes (*.json), boxes.csv, corner files"
     return f"--data {data} holds no labelled images; it may hold {MANIFEST}, {known}"

@@ -23,6 +23,9 @@ def with_settings(plan: _Plan, settings: Mapping[str, Any], task: str) -> _Plan:
         message = f"task {task} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}"
         raise ConfigurationError(message)
     changes = {key: fitting(key, value, getattr(plan, key)) for key, value in settings.items()}
+    if not 0 <= changes.get("dropout", 0.0) < 1:
+        message = f"setting dropout is {changes['dropout']}; it must be at least 0 and less than 1"
+        raise ConfigurationError(message)
     return dataclasses.replace(plan, **changes)  # type: ignore[type-var]  # any dataclass
 
 

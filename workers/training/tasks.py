@@ -17,6 +17,7 @@ class Entry:
         place: module and name of the ``Task``, or of its class.
         labelled: whether images carry classes, which a training needs examples and counter-examples of.
         bundle: name of the one that ships; empty = none.
+        boxed: whether it reads boxes itself, see ``layouts.prepare``.
         backbones: whether the network can be chosen, and its first weights by name.
     """
 
@@ -25,6 +26,7 @@ class Entry:
     labelled: bool = False
     bundle: str = ""
     backbones: bool = False
+    boxed: bool = False
 
     def load(self) -> Task:
         """The task."""
@@ -35,7 +37,7 @@ class Entry:
 
 TASKS: tuple[Entry, ...] = (
     Entry("teeth", "workers.training.teeth.task:TEETH", bundle="teeth_panoramic"),
-    Entry("conditions", "workers.training.conditions.task:TASK", bundle="tooth_conditions"),
+    Entry("conditions", "workers.training.conditions.task:TASK", bundle="tooth_conditions", boxed=True),
     Entry("photos", "workers.training.photos.task:Photos", labelled=True, bundle="oral_photo"),
     Entry("fracture", "workers.training.images.tasks:FRACTURE", labelled=True, bundle="fracture", backbones=True),
     Entry("spine", "workers.training.spine.task:SPINE", bundle="spine_landmarks"),

@@ -8,6 +8,7 @@ from typing import Any
 from service.domain.errors import ConfigurationError
 from workers.models.bundle import BUNDLES
 from workers.models.mapping import NAME
+from workers.training.bundles import UNRELEASED, released
 from workers.training.checks import check_files, check_training_data
 from workers.training.cross_validation import cross_validate
 from workers.training.layouts import prepare
@@ -32,7 +33,22 @@ def run_training(name: str, order: Training, folds: int = 0) -> list[str]:
         return [str(report["headline"]), f"report {order.out / 'report.html'}"]
     bundle = task.train(order)
     lines = [f"bundle {bundle}", f"report {order.out / 'report.html'}"]
-    return [*(line for line in lines if Path(line.partition(" ")[2]).exists()), *_to_fill_in(bundle)]
+    lines = [line for line in lines if Path(line.partition(" ")[2]).exists()]
+    return [*lines, *_of_a_release(bundle), *_to_fill_in(bundle)]
+
+
+def _of_a_release(bundle: Path) -> list[str]:
+    """That weights which took the place of released ones have a version, but not yet words of their own."""
+    file = bundle / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    version = str(metadata.get("version", ""))
+    if released(metadata) in {UNRELEASED, version}:
+        return []
+    told = (
+        f"version {version}: other weights than those released as {released(metadata)}, whose data_source, license and "
+        f"card still stand in {file} and docs/README.md; mend them, and give these weights a version of their own"
+    )
+    return [told]
 
 
 def _to_fill_in(bundle: Path) -> list[str]:
@@ -54,7 +70,7 @@ def run_evaluation(name: str, order: Evaluation) -> list[str]:
     shipped = BUNDLES / entry.bundle if entry.bundle else None
     note_order(order.out, {"command": command, **_trained(order.bundle or shipped)})
     if order.split != PHANTOM:
-        order = replace(order, data=prepare(order.data, order.out, 0, order.split))
+        order = replace(order, data=prepare(order.data, order.out, 0, order.split, boxed=entry.boxed))
         check_files(order.data, [row for row in read_rows(order.data) if row.get("split") == order.split])
     report = entry.load().evaluate(order)
     lines = [str(report["headline"])] if "headline" in report else []
@@ -93,7 +109,7 @@ def _note(verb: str, name: str, order: Training, more: dict[str, str]) -> None:
 
 def _prepared(entry: Entry, order: Training) -> Training:
     _check_start(entry, order)
-    data = prepare(order.data, order.out, order.seed)
+    data = prepare(order.data, order.out, order.seed, boxed=entry.boxed)
     check_training_data(data, labelled=entry.labelled)
     return replace(order, data=data)
 

@@ -40,7 +40,7 @@ def test_five_hundred_silent_connections_take_nobodys_place(start: Start) -> Non
             began = time.perf_counter()
             for _ in range(20):
                 assert alive(gateway)
-            assert time.perf_counter() - began < 5
+            assert time.perf_counter() - began < 20
             assert gateway.settle(lambda: handles() - before - IDLE <= MOST + places.SPARE)
             assert len(gateway.listener._open()) <= MOST + places.SPARE  # noqa: SLF001 - connections and threads
         assert neighbour.echo() == 0

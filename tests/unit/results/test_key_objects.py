@@ -76,7 +76,7 @@ def test_it_says_who_chose_and_that_nobody_verified_it() -> None:
         for item in ds.ContentSequence
         if "ConceptNameCodeSequence" in item
     }
-    assert "NOT VERIFIED" in texts["113012"]
+    assert texts["113012"].startswith("AI RESULT - NOT VERIFIED - RESEARCH MODEL - NOT FOR DIAGNOSIS: ")
     assert texts["121013"] == "Dentgate tooth-numbering 1.0.0"
     assert ds.ConceptNameCodeSequence[0].CodeValue == "113000"
 

@@ -9,13 +9,14 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from service import clock
 from service.domain.errors import Permanent
 from service.domain.finding import Analysis
 from service.domain.tooth import PERMANENT, tooth_of
 from service.results import measurement_report, segmentation
 from service.results.identity import device_uid
 from service.results.subject import Subject
-from tests.builders import ALGORITHM, analysis_of, header_of, xray
+from tests.builders import ALGORITHM, STARTED_AT, analysis_of, header_of, xray
 from tests.subjects import subject_of
 
 
@@ -107,7 +108,7 @@ def test_it_is_preliminary_and_unverified() -> None:
     )
     assert report.SeriesDescription == "AI: tooth numbering (unverified), series 1 image 1"
     assert report.Manufacturer == "Dentgate"
-    assert f"{report.ContentDate} {report.ContentTime}" == "20250115 103000"
+    assert f"{report.ContentDate} {report.ContentTime}" == f"{clock.local(STARTED_AT):%Y%m%d %H%M%S}"
     equipment = {item.ManufacturerModelName: item for item in report.ContributingEquipmentSequence}
     assert equipment[ALGORITHM.name].DeviceUID == device_uid(ALGORITHM)
 

@@ -1,14 +1,18 @@
 """ORU^R01: valid by a validator that nobody here wrote, and the same content as the other reports."""
 
 import base64
+import io
+import json
 from dataclasses import replace
 
+import pydicom
 import pytest
 from hl7apy.parser import parse_message
 
 from service.domain import codes
 from service.domain.finding import Finding, Measurement
 from service.domain.tooth import TEETH
+from service.results import diagnostic_report, measurement_report
 from service.results.oru_message import MEDIA_TYPE, escaped, write
 from tests.builders import analysis_of, header_of, xray
 from tests.subjects import subject_of
@@ -79,6 +83,32 @@ def test_delimiters_in_names_are_escaped() -> None:
     assert escaped("a|b^c&d~e\\f") == "a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f"
     (pid,) = fields(message(PatientID="1|2^3"), "PID")
     assert pid[3].startswith("1\\F\\2\\S\\3^")
+
+
+def test_of_several_accession_numbers_the_first_counts_everywhere() -> None:
+    """Message, FHIR report and DICOM object of an image with two name the same one, and not a list in brackets."""
+    subject = subject_of(xray(AccessionNumber=["A1", "A2"]))
+    (obr,) = fields(write(subject)[0].content.decode(), "OBR")
+    (bundle,) = diagnostic_report.write(subject)
+    (report,) = (e["resource"] for e in json.loads(bundle.content)["entry"] if "conclusion" in e["resource"])
+    (sr,) = measurement_report.write(subject)
+    in_sr = pydicom.dcmread(io.BytesIO(sr.content)).AccessionNumber
+    assert {obr[3], obr[18], report["basedOn"][0]["identifier"]["value"], in_sr} == {"A1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada^Tarou"),
+        ("=山田^太郎", "山田^太郎"),
+        ("", ""),
+        ("Adams^John Robert^Q^Rev.^B.A.", "Adams^John Robert^Q^B.A.^Rev."),
+    ],
+)
+def test_a_name_in_one_script_is_not_lost(name: str, written: str) -> None:
+    """The alphabetic name, and the ideographic one where a device writes no other: a PID without name is no patient."""
+    (pid,) = fields(message(PatientName=name), "PID")
+    assert pid[5] == written
 
 
 def test_the_same_subject_gives_the_same_message() -> None:

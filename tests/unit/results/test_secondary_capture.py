@@ -12,6 +12,8 @@ from pydicom.dataset import Dataset
 from service.domain.finding import Finding, HeatMap, Region
 from service.results import secondary_capture
 from service.results.colours import lab_of, rgb_of
+from service.results.lettering import is_legible, legible, picture_font
+from service.results.overlay import sides_of
 from service.results.subject import Subject
 from tests.builders import analysis_of, header_of, xray
 from tests.subjects import pictured, subject_of
@@ -95,8 +97,30 @@ def test_nothing_found_is_a_picture_too() -> None:
     ds = xray()
     subject = pictured(subject_of(ds, analysis_of(header_of(ds), ())), GREY)
     picture = written(subject)
-    assert (image_part(picture, subject)[10:-10] == GREY).all()
+    assert (image_part(picture, subject)[10:-10, 80:-80] == GREY).all()
     assert coloured(picture.pixel_array[:50].astype(np.int16)).any()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "sides"),
+    [(["L", "F"], ("R", "L")), (["R", "F"], ("L", "R")), (["A", "F"], ()), (None, ()), (["L"], ("R", "L"))],
+)
+def test_the_sides_of_the_patient_stand_at_the_edges(orientation: list[str] | None, sides: tuple[str, ...]) -> None:
+    """A picture has no orientation that a viewer could show, so letters stand in it; where nobody knows, none."""
+    ds = xray(PatientOrientation=orientation)
+    subject = pictured(subject_of(ds, analysis_of(header_of(ds), ())), GREY)
+    assert sides_of(subject.sources[0].header) == sides
+    shown = image_part(written(subject), subject)
+    middle = shown[shown.shape[0] // 2 - 10 : shown.shape[0] // 2 + 10]
+    assert [bool((part != GREY).any()) for part in (middle[:, :20], middle[:, -20:])] == [bool(sides)] * 2
+
+
+def test_names_of_reviewers_can_be_read() -> None:
+    """Letters with marks are drawn, not boxes: those of the name differ from those of a letter that no font has."""
+    assert picture_font(30).getmask("É").getbbox() != picture_font(30).getmask(chr(0x10FFFF)).getbbox()
+    assert legible("Dr. Béla Őry") == "Dr. Béla Ory"
+    assert is_legible("Łukasz Nguyễn")
+    assert not is_legible("山田")
 
 
 def test_it_says_what_it_is() -> None:

@@ -1,5 +1,6 @@
 """What a segmentation says, and that it says it the same way every time."""
 
+import dataclasses
 import io
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from service import clock
 from service.domain.finding import Finding, Region
 from service.domain.tooth import PERMANENT, tooth_of
 from service.results import segmentation
@@ -17,7 +19,7 @@ from service.results.evidence import evidence_of
 from service.results.identity import device_uid, tracking_uid
 from service.results.regions import mask_of
 from service.results.subject import Subject
-from tests.builders import ALGORITHM, analysis_of, ellipse, header_of, runs_of, xray
+from tests.builders import ALGORITHM, STARTED_AT, analysis_of, ellipse, header_of, runs_of, xray
 from tests.subjects import subject_of
 
 
@@ -147,7 +149,16 @@ def test_it_says_who_made_it_and_that_nobody_verified_it() -> None:
     equipment = {item.ManufacturerModelName: item for item in seg.ContributingEquipmentSequence}
     assert equipment[ALGORITHM.name].DeviceUID == device_uid(ALGORITHM)
     assert equipment["Probe"].Manufacturer == "ProbeVendor"
-    assert f"{seg.ContentDate} {seg.ContentTime}" == "20250115 103000"
+    assert f"{seg.ContentDate} {seg.ContentTime}" == f"{clock.local(STARTED_AT):%Y%m%d %H%M%S}"
+
+
+@pytest.mark.parametrize("research", [True, False])
+def test_a_research_model_is_called_one(*, research: bool) -> None:
+    """Whoever has nothing but the segmentation reads what kind of model made it."""
+    ds = xray()
+    algorithm = dataclasses.replace(ALGORITHM, research=research)
+    seg = written(subject_of(ds, analysis_of(header_of(ds), algorithm=algorithm)))
+    assert seg.ContentDescription == f"AI {'research model' if research else 'segmentation'}, not verified"
 
 
 def test_pixel_data_are_those_of_highdicom() -> None:

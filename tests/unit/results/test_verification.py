@@ -12,9 +12,11 @@ import pytest
 from hl7apy.parser import parse_message
 from pydicom.dataset import Dataset
 
+from service.domain.finding import Finding, Judgement, Reviewed
 from service.domain.review import Conclusion
 from service.results import WRITERS, measurement_report
 from service.results.subject import Subject
+from service.results.verification import rejected_name, remark
 from tests.builders import analysis_of, header_of, xray
 from tests.reviewed import REVIEWER, done, id_of, references_of, signed, usual_review
 from tests.subjects import pictured, subject_of
@@ -89,7 +91,7 @@ def test_findings_keep_their_tracking_uid(unsigned: Subject, reviewed: Subject) 
     assert changed.tracking_identifier == "FDI38"
     assert changed.finding_sites[0].value.value == "74344005"  # 38
     assert "rejected by the reviewer: tooth 36" in words_of(regional)
-    assert "The AI said FDI37; changed by the reviewer" in words_of(regional)
+    assert "The AI said tooth 37; changed by the reviewer" in words_of(regional)
     (seg,) = objects("seg", reviewed)
     assert [(s.TrackingUID, s.SegmentLabel, s.SegmentAlgorithmType) for s in seg.SegmentSequence] == [
         (id_of(unsigned, tooth=37), "FDI 38", "SEMIAUTOMATIC"),
@@ -215,7 +217,7 @@ def test_hl7_says_final_and_by_whom(unsigned: Subject, reviewed: Subject) -> Non
     assert {fields[16] for fields in after if fields[0] == "OBX"} == {"L-7^Muster^Anna^^^Dr."}
     assert before[0][9] != after[0][9]
     assert not any("The AI said" in "|".join(fields) for fields in before)
-    assert any(fields[5] == "The AI said FDI37; changed by the reviewer" for fields in after if fields[0] == "OBX")
+    assert any(fields[5] == "The AI said tooth 37; changed by the reviewer" for fields in after if fields[0] == "OBX")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:hl7apy")
@@ -252,3 +254,34 @@ def test_a_plain_name_is_a_family_name() -> None:
     (report,) = objects("sr", signed(subject_of(ds), entry))
     observer = report.VerifyingObserverSequence[0]
     assert (str(observer.VerifyingObserverName), observer.VerifyingOrganization) == ("Dr. Anna Muster", "not stated")
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("FDI37", "tooth 37"),
+        ("FDI13/root-canal-treated", "root-canal treated of tooth 13"),
+        ("T5-T11/scoliosis", "scoliosis (T5-T11)"),
+        ("fracture", "fracture"),
+        ("SCT:1:Cyst/Abscess", "Cyst/Abscess"),
+        ("FDI36/SCT:1:Cyst/Abscess", "Cyst/Abscess of tooth 36"),
+    ],
+)
+def test_what_the_ai_had_said_is_said_in_words(label: str, words: str) -> None:
+    """No reader of a report meets a label that only programs know."""
+    changed = Finding("crown", 14, 1.0, reviewed=Reviewed(Judgement.CHANGED, "2.25.1", "FDI14/crown", 1, label))
+    assert remark(changed) == f"The AI said {words}; changed by the reviewer"
+
+
+@pytest.mark.parametrize(
+    ("finding", "name"),
+    [
+        (Finding("tooth", 36, 0.9), "tooth 36"),
+        (Finding("crown", 12, 0.9), "crown of tooth 12"),
+        (Finding("scoliosis", None, 0.9, site="T5-T11"), "scoliosis (T5-T11)"),
+        (Finding("fracture", None, 0.9), "fracture"),
+    ],
+)
+def test_what_was_rejected_is_said_in_words(finding: Finding, name: str) -> None:
+    """The same words as everywhere else in the report."""
+    assert rejected_name(finding) == name

@@ -59,6 +59,38 @@ def test_counts(teeth: tuple[int, ...], words: str) -> None:
     assert words_said.casefold().startswith(words.casefold())
 
 
+def test_a_tooth_with_a_finding_is_not_called_not_found() -> None:
+    """What one model did not outline and another, or a person, found something of is said so, not denied."""
+    ds = xray()
+    teeth = source_of(ds, tuple(fdi for fdi in FULL if fdi not in {15, 31}))
+    algorithm = dataclasses.replace(ALGORITHM, name="tooth_conditions")
+    conditions = source_of(ds, (), algorithm=algorithm)
+    findings = (Finding("crown", 15, 0.84), Finding("implant", 31, 0.88), Finding("filling", 16, 0.7))
+    found = dataclasses.replace(conditions.analysis, findings=findings, looks_for=("crown", "implant", "filling"))
+    words = wording.conclusion([teeth, dataclasses.replace(conditions, analysis=found)])
+    assert words == (
+        f"{HEAD}26 teeth found; not outlined, but with findings: 15, 31; "
+        "not found: 18, 28, 38, 48 (may still be there); "
+        "tooth 15: crown; tooth 16: filling; tooth 31: implant."
+    )
+
+
+def test_a_panoramic_is_one_whatever_its_device_calls_it() -> None:
+    """The model of panoramics reads nothing else: gaps are told also where Modality is that of the old detector."""
+    algorithm = dataclasses.replace(ALGORITHM, name="teeth_panoramic")
+    assert "not found: 18, 28, 38, 48" in wording.conclusion(
+        [source_of(xray(modality="DX"), FULL, algorithm=algorithm)]
+    )
+    assert "not found" not in wording.conclusion([source_of(xray(modality="DX"), FULL)])
+
+
+def test_a_contradiction_of_the_header_is_said_plainly() -> None:
+    """That the file names another side is what a dentist must hear before she believes a number."""
+    flag = ("side-contradicts-header",)
+    assert "the file names the other side: 36." in said(*PERMANENT, flags={36: flag})
+    assert said(24, 25, flags={24: flag, 25: flag}).endswith("; the file names the other side.")
+
+
 @pytest.mark.parametrize("teeth", [(), FULL, PERMANENT])
 def test_nothing_is_called_missing(teeth: tuple[int, ...]) -> None:
     """That a tooth is missing is a diagnosis, which no result makes."""

@@ -24,5 +24,5 @@ def gateway(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def client(gateway: Site) -> Iterator[httpx.Client]:
     """A client of a real server on a free loopback port; it does not follow redirects."""
-    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False) as made:
+    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as made:
         yield made

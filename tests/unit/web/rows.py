@@ -59,7 +59,15 @@ class Site:
         )
         return create_app(services, intake)
 
-    def study(self, uid: str = "2.25.1", *, instances: int = 1, conflict: bool = False, **columns: object) -> int:
+    def study(
+        self,
+        uid: str = "2.25.1",
+        *,
+        instances: int = 1,
+        conflict: bool = False,
+        modality: str = "PX",
+        **columns: object,
+    ) -> int:
         """A study with instances; the row's id."""
         now = clock.now()
         values: dict[str, Any] = {
@@ -71,7 +79,7 @@ class Site:
         values |= {"patient_birth_date": "19800101", "description": "Panoramic", "received_at": now, "active_at": now}
         row = Study(**({"study_instance_uid": uid, "open": False, "revision": 1} | values | columns))
         for number in range(instances + conflict):
-            row.instances.append(_instance(f"{uid}.{number}", conflict=number >= instances))
+            row.instances.append(_instance(f"{uid}.{number}", modality, conflict=number >= instances))
         with self.db.begin() as session:
             session.add(row)
             session.flush()
@@ -118,13 +126,13 @@ class Site:
         self.artifact(job_id, "analysis", uid, analysis.to_json(), "application/json")
 
 
-def _instance(uid: str, *, conflict: bool) -> Instance:
+def _instance(uid: str, modality: str, *, conflict: bool) -> Instance:
     return Instance(
         series_instance_uid="2.25.7",
         sop_instance_uid=uid.rsplit(".", 1)[0] + ".0" if conflict else uid,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        modality="PX",
+        modality=modality,
         storage_key=f"instances/{uid}",
         sha256=hashlib.sha256(uid.encode()).hexdigest(),
         size=8_661_234,

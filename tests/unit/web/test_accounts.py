@@ -23,7 +23,7 @@ def test_the_account_and_the_silence_are_told(tmp_path: Path) -> None:
     gateway.step(gateway.job(gateway.study()), Stage.ANALYZE)
     with gateway.db.begin() as session:
         session.execute(update(Instance).values(received_at=clock.now() - timedelta(hours=3)))
-    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         body = client.get("/api/reconciliation").raise_for_status().json()
         assert body["balanced"] is True
         assert body["account"]["revisions"] == body["account"]["analyzing"] == 1

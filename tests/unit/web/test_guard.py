@@ -64,7 +64,7 @@ def proxied(tmp_path: Path) -> Iterator[httpx.Client]:
     """A client of a gateway behind a proxy that names its users."""
     web = {"public_hosts": ["Dentgate.example.org", "pages.example.org:8443"], "user_header": "X-Remote-User"}
     made = site(tmp_path, web=web)
-    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         yield client
     made.db.close()
 

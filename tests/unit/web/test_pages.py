@@ -1,12 +1,14 @@
 """The pages a person sees, without a browser."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import pytest
 
 from service import clock
+from service.domain.finding import Finding, HeatMap, Region
 from service.domain.job import Stage, State
 from service.web.templating import teeth
 from tests.builders import analysis_of, xray
@@ -36,7 +38,15 @@ def test_list_shows_studies(gateway: Site, client: httpx.Client) -> None:
     """A line of the list holds patient, date, description, sender, images, state and teeth."""
     analyzed(gateway)
     page = client.get("/").text
-    told = ("Probe, Dental", "P1", "2025-01-15", "Panoramic", "PANO1", "delivered", 'data-label="Found">3 teeth</td>')
+    told = (
+        "Probe, Dental",
+        "P1",
+        "2025-01-15",
+        "Panoramic",
+        "PANO1",
+        "delivered",
+        'data-label="AI found">3 teeth</td>',
+    )
     for text in told:
         assert text in page
 
@@ -79,6 +89,82 @@ def test_study_that_is_being_received(gateway: Site, client: httpx.Client) -> No
     """A study without a job has a page that says what is awaited."""
     gateway.study(open=True)
     assert "Waiting for the last image" in client.get("/studies/2.25.1").text
+
+
+def test_an_intraoral_film_says_nothing_of_the_teeth_beside_it(gateway: Site, client: httpx.Client) -> None:
+    """A bitewing shows a part of the teeth: none of the others is struck through as not found."""
+    job = gateway.job(gateway.study(modality="IO"), State.DELIVERED)
+    flags = {36: ("side-contradicts-header",), 37: ("side-contradicts-header", "number-uncertain")}
+    gateway.analysis(job, analysis_of(xray(SOPInstanceUID="2.25.1.0"), (36, 37), flags=flags))
+    page = client.get("/studies/2.25.1").text
+    assert page.count('class="cell cell-unseen') == 30 + 1  # and the legend
+    assert "cell-no" not in page
+    assert "not on this film, or not found" in page
+    assert '<span class="note">the file names the other side</span>' in page
+
+
+def test_a_tooth_with_a_finding_is_not_struck_through(gateway: Site, client: httpx.Client) -> None:
+    """What the numbering did not outline and another model found something of is neither found nor not found."""
+    job = gateway.job(gateway.study(), State.DELIVERED)
+    image = xray(SOPInstanceUID="2.25.1.0")
+    gateway.analysis(job, analysis_of(image, (36,)))
+    crown = replace(analysis_of(image, ()), findings=(Finding("crown", 15, 0.84, flags=("number-uncertain",)),))
+    crown = replace(crown, looks_for=("crown",), algorithm=replace(crown.algorithm, name="tooth_conditions"))
+    gateway.artifact(job, "analysis", "2.25.1.0/tooth_conditions", crown.to_json(), "application/json")
+    page = client.get("/studies/2.25.1").text
+    assert 'aria-label="15 not outlined, but crown 84 %"' in page
+    assert re.search(r'data-fdi="15"[^>]*>15</span>\?</span>', page)
+    assert page.count('class="cell cell-no') == 30 + 1
+
+
+def test_nothing_is_called_certain(gateway: Site, client: httpx.Client) -> None:
+    """A certainty that would be rounded to 100 % is "over 99 %"; a region of a heat map is no outline."""
+    job = gateway.job(gateway.study(), State.DELIVERED)
+    heat = HeatMap(1, 2, (0, 255))
+    found = Finding("fracture", None, 0.998, Region((10, 10, 90, 90)), heat=heat)
+    analysis = replace(analysis_of(xray(SOPInstanceUID="2.25.1.0"), ()), findings=(found,), looks_for=("fracture",))
+    gateway.analysis(job, analysis)
+    page = client.get("/studies/2.25.1").text
+    assert '<td class="number">over 99 %</td>' in page
+    assert "100 %" not in page
+    assert ">fracture: the model looked here</text>" in page
+
+
+def test_results_of_several_models_are_told_apart(gateway: Site, client: httpx.Client) -> None:
+    """Two reports of one image are called after their series; every kind of result has words."""
+    job = analyzed(gateway)
+    for number, title in enumerate(("tooth numbering", "tooth conditions")):
+        description = f"AI: {title} (unverified), series 1 image 1".encode()
+        head = b"\x08\x00\x3e\x10LO" + len(description).to_bytes(2, "little") + description
+        gateway.artifact(job, "sr", f"2.25.9{number}", head)
+    gateway.artifact(job, "rejection", "2.25.99", b"", "application/dicom")
+    gateway.artifact(job, "oru", "m", b"MSH|", "application/hl7-v2")
+    labels = re.findall(r"download>([^<]+)</a>", client.get("/studies/2.25.1").text)
+    assert labels == [
+        "Structured report (DICOM SR): tooth numbering",
+        "Structured report (DICOM SR): tooth conditions",
+        "Note on results that no longer count (DICOM KOS)",
+        "Report (HL7 v2)",
+    ]
+
+
+def test_an_image_that_was_not_read_is_said_once(gateway: Site, client: httpx.Client) -> None:
+    """The banner says that nothing was read; it does not go on to say that not all was."""
+    job = gateway.job(gateway.study(), State.DELIVERED, reason="image_gate: the image is too dark")
+    refused = replace(analysis_of(xray(SOPInstanceUID="2.25.1.0"), ()), refused="the image is too dark")
+    gateway.analysis(job, refused)
+    page = client.get("/studies/2.25.1").text
+    assert "No image of this study could be read by the AI" in page
+    assert "Not all images were analyzed" not in page
+
+
+def test_a_name_in_one_script_is_shown(gateway: Site, client: httpx.Client) -> None:
+    """A patient who is named in ideographs only is not called nameless."""
+    gateway.study(patient_name="=山田^太郎=やまだ^たろう")
+    for path in ("/", "/studies/2.25.1"):
+        page = client.get(path).text
+        assert "山田, 太郎" in page
+        assert "No name" not in page
 
 
 def test_conflict_is_flagged(gateway: Site, client: httpx.Client) -> None:

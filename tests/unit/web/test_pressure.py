@@ -20,7 +20,7 @@ def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site
     """A gateway in which one study may wait."""
     monkeypatch.setattr(backlog, "_REMEMBERED_SECONDS", 0.0)
     made = site(tmp_path, listener={"max_waiting_studies": 1})
-    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         yield made, client
     made.db.close()
 
@@ -64,7 +64,7 @@ def test_room_for_a_new_study_is_used_without_a_restart(busy: tuple[Site, httpx.
 def test_no_room_is_told_by_the_metrics(tmp_path: Path) -> None:
     """The reserve of the storage is larger than any disk."""
     made = site(tmp_path, storage={"reserve_mb": 1 << 40})
-    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         assert figure(client, 'dentgate_refusing{reason="storage"}') == "1"
         assert figure(client, 'dentgate_refusing{reason="queue"}') == "0"
     made.db.close()
@@ -115,7 +115,7 @@ def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as connection:
             connection.sendall(head)
             assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
-        with httpx.Client(base_url=url, trust_env=False) as client:
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
             assert upload(client, 1, 1).status_code == 201
     made.db.close()
 
@@ -123,7 +123,10 @@ def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
 def test_other_requests_are_not_counted(tmp_path: Path) -> None:
     """With no place for uploads at all, pages and the API still answer."""
     made = site(tmp_path)
-    with serving(CrowdLimit(made.app(), most=0)) as url, httpx.Client(base_url=url, trust_env=False) as client:  # type: ignore[arg-type]
+    with (
+        serving(CrowdLimit(made.app(), most=0)) as url,  # type: ignore[arg-type]
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
+    ):
         assert client.get("/api/studies").status_code == 200
         assert upload(client, 1, 1).status_code == 429
     made.db.close()

@@ -96,6 +96,9 @@ def test_a_whole_review(gateway: Site, client: httpx.Client) -> None:
     assert 'aria-label="Tooth 38, changed by the reviewer"' in page
     assert re.search(r"<td>caries</td>\s*<td[^>]*>added by the reviewer</td>", page)
     assert "what stands after the review" in page
+    assert "<dt>Other findings</dt><dd>caries</dd>" in page
+    assert "<dt>Teeth found</dt><dd>2</dd>" in page
+    assert '<span class="sub">signed by Dr. Anna Muster on 20' in client.get("/").text
 
 
 def test_before_anybody_reviewed(gateway: Site, client: httpx.Client) -> None:
@@ -142,6 +145,11 @@ def test_signing_twice_and_after_a_withdrawal(gateway: Site, client: httpx.Clien
     assert (gone["standing"], gone["report"]) == ("withdrawn", "entered-in-error")
     assert ask(client, "1.2", "k5", conclusion="sign").status_code == 409
     assert client.get("/api/studies/2.25.1").json()["study"]["reviewed"].startswith("withdrawn by Dr. Anna Muster")
+    page, listed = client.get("/studies/2.25.1").text, client.get("/").text
+    assert re.search(r"Withdrawn by Dr. Anna Muster on [\d-]+: wrong patient\.</strong>", page)
+    assert "<dt>Teeth found</dt>" not in page
+    assert 'data-label="AI found">withdrawn</td>' in listed
+    assert '<span class="sub">withdrawn by Dr. Anna Muster' in listed
 
 
 @pytest.mark.parametrize(
@@ -201,7 +209,7 @@ def test_who_signs_is_who_the_proxy_says(tmp_path: Path) -> None:
     """With web.user_header nobody signs in another's name, and a name that no report can hold is refused."""
     made = site(tmp_path, web={"user_header": "X-Remote-User"})
     reported(made)
-    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(made.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         assert ask(client, conclusion="sign").status_code == 403
         client.headers["X-Remote-User"] = "^nobody"
         assert ask(client, conclusion="sign").status_code == 403

@@ -134,5 +134,5 @@ def test_full_disk_is_507(gateway: Site) -> None:
         gateway.db, gateway.storage, Settings(), retry=lambda _job: 0, review=lambda _uid, _request: False, ready=list
     )
     with serving(create_app(services, _FullDisk())) as url:
-        answer = httpx.post(f"{url}/api/studies", files=files(encoded(GREY)), data=PATIENT, trust_env=False)
+        answer = httpx.post(f"{url}/api/studies", files=files(encoded(GREY)), data=PATIENT, trust_env=False, timeout=60)
     assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True)

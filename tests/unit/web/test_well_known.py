@@ -27,7 +27,7 @@ def test_keys_in_use_and_to_come(tmp_path: Path) -> None:
     coming = write_key(tmp_path / "b.pem", rsa.generate_private_key(65537, 2048))
     destinations = [smart("a", first, next_key_file=str(coming)), smart("b", first)]
     gateway = site(tmp_path, destination=[*destinations, {"name": "pacs", "url": "dicom://PACS@127.0.0.1:104"}])
-    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.get(KEY_SET, headers={"Host": "gateway.clinic.example"})
     gateway.db.close()
     assert answer.status_code == 200
@@ -58,7 +58,7 @@ def test_without_signatures_the_set_is_empty(client: httpx.Client) -> None:
 def test_a_key_that_is_gone_is_told_without_its_place(tmp_path: Path) -> None:
     """The file vanished: 503 that nobody keeps, and no path in it."""
     gateway = site(tmp_path, destination=[smart("a", tmp_path / "gone.pem")])
-    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(gateway.app()) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.get(KEY_SET)
     gateway.db.close()
     assert answer.status_code == 503

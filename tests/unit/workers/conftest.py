@@ -1,4 +1,4 @@
-"""A worker's bench for the tests of the stages; models stay warm for a whole test module."""
+"""A worker's bench for the tests of the stages; models stay warm."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,12 +15,19 @@ from workers.models import LoadedModel, Model
 from workers.models.shipped import MODELS
 
 
+@pytest.fixture(scope="session")
+def shipped() -> dict[str, LoadedModel]:
+    """The models that ship, once they were asked for: they are the same for every test."""
+    return {}
+
+
 @pytest.fixture(scope="module")
-def load() -> Callable[[Model], LoadedModel]:
-    """Loads a model once for all tests here, as a worker does for all its jobs."""
-    warm: dict[str, LoadedModel] = {}
+def load(shipped: dict[str, LoadedModel]) -> Callable[[Model], LoadedModel]:
+    """Loads a model once, as a worker does for all its jobs; one that a test made is kept for its module."""
+    own: dict[str, LoadedModel] = {}
 
     def load_once(model: Model) -> LoadedModel:
+        warm = shipped if any(model is each for each in MODELS) else own
         if model.name not in warm:
             warm[model.name] = model.load("cpu")
         return warm[model.name]

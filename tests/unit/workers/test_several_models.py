@@ -13,7 +13,7 @@ from service.domain.errors import Declined
 from service.domain.finding import Algorithm
 from service.storage import get
 from tests.bench import PANORAMIC, Bench, allowing
-from tests.builders import as_bytes, xray
+from tests.builders import IO, as_bytes, xray
 from workers.models import LoadedModel, Verdict
 from workers.pixels import Image
 from workers.regions import Detection
@@ -116,6 +116,30 @@ def test_conditions_of_teeth_need_teeth(bench: Callable[..., Bench]) -> None:
     assert "no teeth were found" in stored(made, "analysis")[1]["refused"]
 
 
+def test_no_teeth_found_is_never_a_result(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """A hand sent as a panoramic, and jaws without teeth: the report says that it was not read, and counts no teeth."""
+    made = drawn(bench, Drawn("first", "tooth", sees=False), Drawn("second", "filling", sees=False))
+    made.receive(as_bytes(xray(PANORAMIC)))
+    made.work()
+    assert made.job().state == "delivered"
+    assert all(each["refused"] for each in stored(made, "analysis"))
+    (report,) = (path for path in (tmp_path / "out").rglob("report-*"))
+    assert "Not read for tooth numbering: no teeth are seen in it" in report.read_text()
+    assert "no teeth found" not in report.read_text()
+
+
+def test_a_panoramic_by_description_is_asked_for_its_arch_too(bench: Callable[..., Bench]) -> None:
+    """Devices send panoramics as DX: what is cut off is refused there as well; of an intra-oral film it is usual."""
+    boxes = ((0, 10, 30, 80), (0, 100, 30, 180), (10, 0, 60, 80))
+    made = drawn(bench, Drawn("first", "tooth", boxes=boxes))
+    made.receive(as_bytes(xray(PANORAMIC, modality="DX", seed="pan", SeriesDescription="Panoramic")))
+    made.work()
+    assert "cut off" in stored(made, "analysis")[0]["refused"]
+    made.receive(as_bytes(xray(PANORAMIC, modality="IO", sop_class=IO, seed="film")))
+    made.work()
+    assert stored(made, "analysis")[1]["refused"] == ""
+
+
 def test_a_panoramic_that_cuts_off_the_arch_is_not_read(bench: Callable[..., Bench]) -> None:
     """Three teeth at the edge: the numbering is refused with that reason; one: a note for the reader."""
     cut = Drawn("first", "tooth", boxes=((0, 10, 30, 80), (0, 100, 30, 180), (10, 0, 60, 80)))
@@ -127,6 +151,22 @@ def test_a_panoramic_that_cuts_off_the_arch_is_not_read(bench: Callable[..., Ben
     made.receive(as_bytes(xray(PANORAMIC, seed="next")))
     made.work()
     assert any("edge of the image" in note for note in stored(made, "analysis")[1]["notes"])
+
+
+def test_what_is_cut_off_is_not_said_to_be_missing(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """A panoramic with a tooth at its edge: the report counts the teeth and names no gaps; a whole one names them."""
+    reports = []
+    for seed, box in (("cut", (0, 10, 30, 80)), ("whole", (10, 10, 30, 80))):
+        made = drawn(bench, Drawn("first", "tooth", boxes=(box,)), settings=allowing(tmp_path / seed))
+        made.receive(as_bytes(xray(PANORAMIC, seed=seed)))
+        made.work()
+        (report,) = (path for path in (tmp_path / seed).rglob("report-*"))
+        reports.append(report.read_text())
+    cut, whole = reports
+    assert "1 tooth found; " in cut
+    assert "not found" not in cut
+    assert "arch may be cut off" in cut
+    assert "not found: 18, " in whole or "not found: 11, " in whole
 
 
 def test_the_gate_keeps_what_nothing_can_be_seen_in_from_the_models(bench: Callable[..., Bench]) -> None:

@@ -10,6 +10,7 @@ from workers.models.bundle import BUNDLES
 from workers.models.conditions import CONDITIONS, HEADS
 from workers.models.tooth_crops import CHANNELS
 from workers.networks.condition_net import ConditionNet
+from workers.training import monai_config
 from workers.training.bundles import provenance, write_json, write_metadata, write_weights
 from workers.training.images.plan import Plan
 from workers.training.task import Training
@@ -36,7 +37,7 @@ def export_bundle(
     """
     digest = write_weights(bundle, network.state_dict())
     target = {"_target_": "workers.networks.condition_net.ConditionNet", **definition}
-    write_json(bundle / "configs" / "inference.json", {"network_def": target, **inference})
+    write_json(bundle / "configs" / "inference.json", {"network_def": target, **inference, **monai_config.conditions()})
     write_metadata(bundle, words | {"network_data_format": _formats(int(inference["size"]))}, digest)
     return digest
 

@@ -68,6 +68,9 @@ def crop_plan(order: Training, heads: Sequence[str] = HEADS) -> Plan:
         device=order.device,
         augmentation=_AUGMENTATION,
     )
+    if fixed := sorted({"classes", "channels", "masks"} & order.settings.keys()):
+        message = f"setting {fixed[0]} of task conditions follows from its crops and labels; leave it out"
+        raise ConfigurationError(message)
     plan = with_settings(plan, order.settings, "conditions")
     if plan.size[0] != plan.size[1]:
         message = f"setting size is {plan.size}; crops of teeth are square"
@@ -76,9 +79,17 @@ def crop_plan(order: Training, heads: Sequence[str] = HEADS) -> Plan:
 
 
 def object_plan(order: Training) -> ObjectPlan:
-    """How the object network is trained."""
-    minutes, mixed = _OBJECT_SHARE * order.minutes, crop_plan(order).mixed
-    return ObjectPlan(minutes=minutes, mixed=mixed, seed=order.seed, device=order.device)
+    """How the object network is trained: with the optimizer, schedule, patience and precision of the crops."""
+    crops = crop_plan(order)
+    return ObjectPlan(
+        minutes=_OBJECT_SHARE * order.minutes,
+        optimizer=crops.optimizer,
+        schedule=crops.schedule,
+        patience=crops.patience,
+        mixed=crops.mixed,
+        seed=order.seed,
+        device=order.device,
+    )
 
 
 def train(order: Training) -> Path:

@@ -3,9 +3,7 @@
 Everything that a training needs to go on after a kill lies in ``checkpoint.pt`` of its folder.
 """
 
-import copy
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,13 +15,14 @@ import torch.nn.functional as F  # noqa: N812 - the name every torch user knows
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
 from workers.models.objects import DEVIATION, MEAN
 from workers.models.tooth_crops import Jaws
 from workers.networks.object_net import KINDS, ObjectNet
+from workers.training.averaged_run import AveragedRun, Pace
 from workers.training.conditions.labels import Labelled
 from workers.training.conditions.targets import draw_view
+from workers.training.descent import Optimizer, Schedule
 from workers.training.images.augment import augment
 from workers.training.images.checkpoints import read_checkpoint
 from workers.training.images.learner import write_weights
@@ -33,7 +32,6 @@ from workers.training.progress import Progress
 
 CANVAS = (224, 448)
 _TONES = Augmentation(rotation=0, zoom=0, stretch=0, shift=0, flip=False, contrast=0.3, erasing=0.25, erased=0.15)
-_WARM = 0.05
 _SIZE_WEIGHT = 0.5
 _CENTRE = 0.97  # heat above this is a centre
 _LOG_STEPS, _SAVE_SECONDS = 20, 120.0
@@ -49,6 +47,8 @@ class ObjectPlan:
     Attributes:
         minutes: time budget; the schedule ends with it.
         size: rows and columns that it sees.
+        optimizer, schedule: see ``descent``.
+        patience: looks at the held films without a smaller loss after which it ends with the best weights; 0 = off.
         mixed: bfloat16 where it is safe.
         device: as in the setting ``analysis.device``.
     """
@@ -58,6 +58,9 @@ class ObjectPlan:
     batch: int = 4
     learning_rate: float = 1.2e-3
     weight_decay: float = 1e-2
+    optimizer: Optimizer = Optimizer.ADAMW
+    schedule: Schedule = Schedule.COSINE
+    patience: int = 0
     mixed: bool = False
     seed: int = 0
     device: str = "auto"
@@ -95,48 +98,28 @@ def start_from_teeth(net: ObjectNet, teeth: nn.Module) -> ObjectNet:
     return net
 
 
-class Run:
-    """A training under way: network, its average, optimizer, steps and seconds done."""
+class Run(AveragedRun[ObjectNet]):
+    """A training of the object network under way."""
+
+    pace = Pace(warm=0.05, flat=0.0, least=0.0, decay=0.99)
 
     def __init__(self, net: ObjectNet, plan: ObjectPlan) -> None:
         """A new one."""
         torch.manual_seed(plan.seed)
-        self.plan, self.steps, self.seconds, self.device = plan, 0, 0.0, torch_device(plan.device)
-        self.net = net.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = copy.deepcopy(net).eval()
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-
-    @property
-    def done(self) -> float:
-        """Elapsed part of the time; 1 = at its end."""
-        return self.seconds / (60 * self.plan.minutes)
+        super().__init__(plan, net, torch_device(plan.device))
+        self.plan, self.device = plan, torch_device(plan.device)
 
     def step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> float:
-        """One step of the optimizer; the loss. Warm-up, then a cosine to zero."""
-        for group in self.optimizer.param_groups:
-            falling = 0.5 * (1 + math.cos(math.pi * min(self.done, 1.0)))
-            group["lr"] = self.plan.learning_rate * min(self.done / _WARM, 1.0) * falling
+        """One step of the optimizer; the loss."""
         pixels, targets = (part.to(self.device) for part in batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.mixed):
             output = self.net.train()(pixels.contiguous(memory_format=torch.channels_last))
         loss = object_loss(output.float(), targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-        self.optimizer.step()
-        self.steps += 1
-        self._average()
+        self.descend(loss)
         return float(loss.detach())
 
     @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(0.99, (1 + self.steps) / (10 + self.steps))
-        for a, b in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
-            if a.is_floating_point():
-                a.lerp_(b, 1 - keep)
-
-    @torch.no_grad()
-    def watch(self, films: Sequence[Marked]) -> float:
+    def loss_on(self, films: Sequence[Marked]) -> float:
         """Loss of the averaged weights on films as the model takes them."""
         losses = []
         for jaws, boxes in films:
@@ -146,25 +129,6 @@ class Run:
             )
             losses.append(float(object_loss(self.averaged((pixels[:, None] - MEAN) / DEVIATION), targets)))
         return round(float(np.mean(losses)), 4)
-
-    def save(self, file: Path) -> None:
-        """Write all of it, complete or not at all."""
-        state = {"network": self.net.state_dict(), "averaged": self.averaged.state_dict()}
-        write_weights(state | {"optimizer": self.optimizer.state_dict(), "done": [self.steps, self.seconds]}, file)
-
-    def restore(self, file: Path) -> None:
-        """Go on where a killed run stopped; from the beginning where it wrote nothing. Raises ConfigurationError."""
-        if not file.is_file():
-            return
-        try:
-            state = torch.load(file, map_location=self.device, weights_only=True)
-            self.net.load_state_dict(state["network"])
-            self.averaged.load_state_dict(state["averaged"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.steps, self.seconds = int(state["done"][0]), float(state["done"][1])
-        except Exception as error:  # torch raises many kinds for a file that is not its own
-            message = f"{file} is of another plan or damaged; train without --resume or into another folder"
-            raise ConfigurationError(message) from error
 
 
 def forget(out: Path) -> None:
@@ -204,16 +168,17 @@ def train_objects(
     out.mkdir(parents=True, exist_ok=True)
     run = Run(net, plan)
     if resume:
-        run.restore(out / "checkpoint.pt")
+        if (out / "checkpoint.pt").is_file():  # one that was killed before it wrote any begins anew
+            run.restore(out / "checkpoint.pt")
         (out / "model.pt").unlink(missing_ok=True)  # of another plan
     else:
         forget(out)
     (out / "plan.json").write_text(told, encoding="utf-8")
     with Journal(out, resumed=run.steps > 0) as journal:
         _learn(run, films, held, out, journal)
-    write_weights(run.averaged.cpu().state_dict(), out / "model.pt")
+    write_weights(run.kept.cpu().state_dict(), out / "model.pt")
     (out / "checkpoint.pt").unlink(missing_ok=True)
-    return run.averaged
+    return run.kept
 
 
 def _learn(run: Run, films: Sequence[Marked], held: Sequence[Marked], out: Path, journal: Journal) -> None:
@@ -222,20 +187,21 @@ def _learn(run: Run, films: Sequence[Marked], held: Sequence[Marked], out: Path,
     batches = iter(DataLoader(views, batch_size=None, num_workers=1, prefetch_factor=8))
     saved = time.perf_counter()
     begun = saved - run.seconds
-    while run.done < 1:
+    while not run.over:
         losses.append(run.step(next(batches)))
         run.seconds = time.perf_counter() - begun
-        late = time.perf_counter() - saved > _SAVE_SECONDS or run.done >= 1
+        late = time.perf_counter() - saved > _SAVE_SECONDS or run.over
         if run.steps % _LOG_STEPS and not late:
             continue
         line = {"step": run.steps, "seconds": round(run.seconds), "loss": round(float(np.mean(losses)), 4)}
         losses.clear()
         if late:
+            line["val_loss"] = run.loss_on(held)
+            run.watch(-line["val_loss"])
             run.save(out / "checkpoint.pt")
-            line["val_loss"] = run.watch(held)
             saved = time.perf_counter()
         journal.write(line)
-        progress.tell(f"objects {100 * run.done:5.1f} %  {line}")
+        progress.tell(f"objects {100 * min(run.done, 1):5.1f} %  {line}")
     progress.end(f"objects: {run.steps} steps")
 
 

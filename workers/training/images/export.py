@@ -9,6 +9,7 @@ from torch import nn
 
 from workers.models.dropped_classifier import KIND
 from workers.models.mapping import NAME
+from workers.training import monai_config
 from workers.training.bundles import write_json, write_metadata, write_weights
 from workers.training.images.plan import Plan
 
@@ -84,7 +85,7 @@ def write_serving(bundle: Path, plan: Plan, serving: Serving) -> None:
         "calibration": [[round(slope, 4), round(offset, 4)] for slope, offset in serving.calibration],
         "mirrored": serving.mirrored,
         "findings": serving.findings,
-    }
+    } | monai_config.classifier()
     write_json(bundle / "configs" / "inference.json", document)
 
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from service.domain.errors import ConfigurationError
 from workers.inference import torch_device
+from workers.training.averaged_run import begun_with, same_descent
 from workers.training.images.augment import augment
-from workers.training.images.plan import Optimizer, Plan
+from workers.training.images.plan import Plan
 from workers.training.images.samples import Sample, drawing_chances
 
 _CLIP = 5.0  # norm of the gradient
@@ -34,8 +35,7 @@ class Learner:
         self._still = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and not m.weight.requires_grad]
         self.averaged = copy.deepcopy(network).eval()
         self.best: nn.Module | None = None
-        optimizer = torch.optim.AdamW if plan.optimizer == Optimizer.ADAMW else torch.optim.Adam
-        self.optimizer = optimizer(_groups(network, plan.weight_decay), lr=plan.learning_rate)
+        self.optimizer = plan.optimizer.of(_groups(network, plan.weight_decay), plan.learning_rate)
         self.pixels = torch.from_numpy(np.stack([s.pixels for s in train]).transpose(0, 3, 1, 2).copy())
         self.labels = torch.from_numpy(np.stack([s.labels for s in train]))
         self.chances = drawing_chances(train, plan.balance)
@@ -96,6 +96,7 @@ class Learner:
             "steps": self.steps,
             "seconds": self.seconds,
             "watched": list(self.watched),
+            "begun": begun_with(self.plan),
         }
         write_weights(state, path)
 
@@ -105,6 +106,7 @@ class Learner:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            same_descent(state, self.plan, path)
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
             if state["best"]:

@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
-from service.domain.errors import ConfigurationError
 from workers.models.canvas import canvas_of
+from workers.models.picture_files import read_picture
 from workers.training.images.samples import Sample
 from workers.training.outcome import UNKNOWN
 from workers.training.readers import Collection, Record
 
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
 _SEEN = 24  # pictures that tell whether a collection is in colour
 _STRESS_SEED = 20  # of ``as_other_device``, with the number of the picture
 
@@ -31,26 +28,6 @@ def in_colour(collection: Collection) -> bool:
     """Whether pictures of a collection have colours; a grey X-ray saved with three equal channels has none."""
     step = max(len(collection.records) // _SEEN, 1)
     return any(read_picture(record.file).ndim > 2 for record in collection.records[::step])  # noqa: PLR2004 - grey
-
-
-def read_picture(file: Path) -> NDArray[np.float32]:
-    """Pixels 0 to 1. Raises ConfigurationError where the file is no picture."""
-    try:
-        with Picture.open(file) as picture:
-            if picture.mode.startswith("I"):
-                deep = np.asarray(picture, np.float32)
-                return deep / np.float32(max(float(deep.max()), 1.0))
-            colours = np.asarray(picture.convert("L" if picture.mode in _GREY_MODES else "RGB"), np.float32)
-    except (OSError, ValueError, Picture.DecompressionBombError) as error:
-        message = f"{file} cannot be read as a picture ({error}); remove it or put a sound file in its place"
-        raise ConfigurationError(message) from error
-    colours = colours / np.float32(255)
-    return colours[..., 0] if colours.ndim > 2 and _is_grey(colours) else colours  # noqa: PLR2004 - colour
-
-
-def _is_grey(colours: NDArray[np.float32]) -> bool:
-    few = colours[::4, ::4]
-    return bool(np.abs(few - few[..., :1]).max() < 0.02)  # noqa: PLR2004 - what JPEG may add
 
 
 def labelled(records: Sequence[Record], *, stress: bool = False) -> Iterator[Labelled]:

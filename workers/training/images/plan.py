@@ -1,33 +1,14 @@
 """How to train an image classifier; all of it goes into the bundle's metadata."""
 
-import math
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
 from typing import Any
 
 import torch
 
+from workers.training.descent import Optimizer, Schedule
+
 _GROWN = 2 / 3  # part of the time after which the size is full
 _WARM = 0.05  # part of the time in which the learning rate rises
-_STEPS = ((0.75, 0.01), (0.5, 0.1), (0.0, 1.0))  # from which part of the time on which share of the learning rate
-
-
-class Optimizer(StrEnum):
-    """AdamW (Loshchilov 2019), or Adam (Kingma 2015), whose weight decay is a penalty in the loss."""
-
-    ADAMW = "adamw"
-    ADAM = "adam"
-
-
-class Schedule(StrEnum):
-    """How the learning rate goes after the warm-up, over the time.
-
-    Cosine to 1 %; constant; step: a tenth from half of the time on, a hundredth from three quarters on.
-    """
-
-    COSINE = "cosine"
-    CONSTANT = "constant"
-    STEP = "step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +128,7 @@ class Plan:
     def learning_rate_at(self, done: float) -> float:
         """After this part of the time (0 to 1): rising over the first 5 %, then as the schedule says."""
         done = min(done, 1.0)
-        share = 1.0
-        if self.schedule == Schedule.COSINE:
-            share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
-        elif self.schedule == Schedule.STEP:
-            share = next(share for begun, share in _STEPS if done >= begun)
-        return self.learning_rate * min((done + 1e-3) / _WARM, 1.0) * share
+        return self.learning_rate * min((done + 1e-3) / _WARM, 1.0) * self.schedule.share_at(done)
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """(..., channels, rows, columns) 0 to 1 to what the network sees."""

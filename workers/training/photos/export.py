@@ -10,6 +10,7 @@ from torch import nn
 from workers.models.oral_photo import OralPhoto
 from workers.models.photo_view import BORDER
 from workers.networks.photo_net import PhotoNets
+from workers.training import monai_config
 from workers.training.bundles import write_json, write_metadata, write_weights
 from workers.training.photos.plan import DEVIATION, SIZE
 
@@ -67,7 +68,7 @@ def _inference(parts: Parts) -> dict[str, Any]:
         "offsets": [0.0] * count,
         "thresholds": [0.5] * count,
         "least_mouth": 0.0,
-    }
+    } | monai_config.photos()
 
 
 def _words(parts: Parts) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from workers.inference import torch_device
 from workers.models.cobb import LEVELS
 from workers.networks.spine_net import OUTPUTS, STEP
+from workers.training import monai_config
 from workers.training.bundles import hardware, provenance, write_json, write_metadata, write_weights
 from workers.training.spine.plan import DEVIATION, MEAN, Plan
 from workers.training.task import Training
@@ -56,7 +57,7 @@ def _inference(plan: Plan) -> dict[str, Any]:
         "res_units": plan.res_units,
     }
     settings = {"canvas": list(plan.canvas), "mean": MEAN, "deviation": DEVIATION}
-    return {"network_def": network, **settings, **_UNCALIBRATED}
+    return {"network_def": network, **settings, **_UNCALIBRATED, **monai_config.first_look("Spine")}
 
 
 def _words(plan: Plan) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from workers.training.descent import Optimizer, Schedule
+
 MEAN, DEVIATION = 0.45, 0.25  # of standardized films
 
 
@@ -19,6 +21,9 @@ class Plan:
     batch: int = 6
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
+    optimizer: Optimizer = Optimizer.ADAMW
+    schedule: Schedule = Schedule.COSINE
+    dropout: float = 0.0  # in every unit of the U-Net, while it trains
     patience: int = 0
     canvas: tuple[int, int] = (576, 192)
     small: tuple[int, int] = (384, 128)

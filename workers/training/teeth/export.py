@@ -8,6 +8,7 @@ import torch
 from workers.inference import torch_device
 from workers.models.arch import FDI
 from workers.networks.tooth_net import OUTPUTS
+from workers.training import monai_config
 from workers.training.bundles import hardware, provenance, write_json, write_metadata, write_weights
 from workers.training.task import Training
 from workers.training.teeth.panoramics import read_manifest
@@ -43,7 +44,7 @@ def export_bundle(weights: Path, plan: Plan, bundle: Path, order: Training, name
     """
     digest = write_weights(bundle, torch.load(weights, map_location="cpu", weights_only=True))
     write_metadata(bundle, _words(plan, order, name), digest)
-    write_json(bundle / "configs" / "inference.json", _inference(plan))
+    write_json(bundle / "configs" / "inference.json", _inference(plan, name))
     return digest
 
 
@@ -76,7 +77,7 @@ def _words(plan: Plan, order: Training, name: str) -> dict[str, Any]:
     }
 
 
-def _inference(plan: Plan) -> dict[str, Any]:
+def _inference(plan: Plan, name: str) -> dict[str, Any]:
     return {
         "network_def": {
             "_target_": "workers.networks.tooth_net.ToothNet",
@@ -90,7 +91,7 @@ def _inference(plan: Plan) -> dict[str, Any]:
         "certainty": _CERTAINTY,
         "certainty_intraoral": _CERTAINTY,
         "uncertain_below": 0.85,
-    }
+    } | monai_config.first_look("Film" if name == INTRAORAL else "Panoramic")
 
 
 def _format(rows: int, columns: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Run(AveragedRun[ToothNet]):
 
     def __init__(self, plan: Plan, device: torch.device, start: Path | None) -> None:
         """A new one; ``start``: weights to go on from. Raises ConfigurationError where they do not fit."""
-        net = ToothNet(plan.channels, plan.features, plan.res_units)
+        net = ToothNet(plan.channels, plan.features, plan.res_units, plan.dropout)
         if start:
             _load(net, start)
         super().__init__(plan, net, device)

@@ -1,13 +1,16 @@
 """What a report says beside the plain figures: intervals over groups, and which numbers are taken for which."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.models.arch import LOWER, UPPER
 from workers.training.teeth.scoring import ImageScore
+
+Floats = NDArray[np.float64]
 
 _ROUNDS = 2000
 _SHOWN = 15  # pairs of numbers
@@ -26,9 +29,30 @@ def intervals(scores: Sequence[ImageScore], seed: int = 0) -> dict[str, tuple[fl
     found = {}
     for name, counts in sums.items():
         drawn = counts[draws].sum(1)
-        low, high = np.percentile(drawn[:, 0] / np.maximum(drawn[:, 1], 1), (2.5, 97.5))
-        found[name] = (round(float(low), 4), round(float(high), 4))
-    return found
+        found[name] = _middle(drawn[:, 0] / np.maximum(drawn[:, 1], 1))
+    times = np.stack([np.bincount(draw, minlength=len(groups)) for draw in draws])
+    return found | {"average_precision": _middle(_average_precisions(scores, place, times.astype(np.float64)))}
+
+
+def _middle(drawn: Floats) -> tuple[float, float]:
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return round(float(low), 4), round(float(high), 4)
+
+
+def _average_precisions(scores: Sequence[ImageScore], place: Mapping[str, int], times: Floats) -> Floats:
+    """(draws,) of the figure of ``scoring.summary``; ``times``: how often each draw has each group, (draws, groups)."""
+    steps = sorted({certainty for score in scores for certainty, _ in score.claims}, reverse=True)
+    step = {certainty: k for k, certainty in enumerate(steps)}
+    claims, true = np.zeros((2, len(place), len(steps))), np.zeros(len(place))
+    for score in scores:
+        true[place[score.group]] += score.true
+        for certainty, right in score.claims:
+            claims[:, place[score.group], step[certainty]] += 1, right
+    found, correct = ((times @ counts).cumsum(1) for counts in claims)
+    recall = correct / np.maximum(times @ true, 1)[:, None]
+    precision = correct / np.maximum(found, 1)
+    areas: Floats = (np.diff(recall, axis=1, prepend=0.0) * precision).sum(1)
+    return areas
 
 
 def _parts(score: ImageScore) -> dict[str, tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from workers.training.descent import Optimizer, Schedule
 from workers.training.settings import with_settings
 from workers.training.task import Training
 
@@ -17,6 +18,9 @@ class Plan:
     batch: int = 4
     learning_rate: float = 2.5e-3
     weight_decay: float = 1e-3
+    optimizer: Optimizer = Optimizer.ADAMW
+    schedule: Schedule = Schedule.COSINE
+    dropout: float = 0.0  # in every unit of the U-Net, while it trains
     patience: int = 0  # looks at the validation films without a better Dice after which it ends; 0 = off
     small: tuple[int, int] = (224, 448)
     large: tuple[int, int] = (256, 512)

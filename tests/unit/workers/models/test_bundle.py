@@ -80,6 +80,21 @@ def test_a_dropped_in_bundle_is_research_whatever_it_says(bundle: Path, monkeypa
     assert not load_bundle(bundle).algorithm.research
 
 
+def test_other_weights_do_not_pass_under_the_version_of_a_release(bundle: Path) -> None:
+    """A dropped-in bundle that says name and version of one that ships is told apart; a version of its own stays."""
+    shipped = load_bundle(SHIPPED).algorithm.version
+    assert "+" not in shipped, "what ships is released"
+    assert load_bundle(bundle).algorithm.version == shipped, "the same weights"
+    file = bundle / "models" / "model.pt"
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"post.0.bias": state["post.0.bias"] + 1}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    edit("metadata.json", weights_sha256=digest)(bundle)
+    assert load_bundle(bundle).algorithm.version == f"{shipped}+{digest[:8]}"
+    edit("metadata.json", version="7.0.0")(bundle)
+    assert load_bundle(bundle).algorithm.version == "7.0.0"
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

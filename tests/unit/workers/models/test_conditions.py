@@ -44,7 +44,8 @@ def test_without_teeth_nothing_is_said(model: LoadedToothConditions) -> None:
 def test_findings_belong_to_teeth(model: LoadedToothConditions) -> None:
     """A finding has the number, box and mask of its tooth and the tooth's doubt; one without a tooth says so."""
     image, teeth = drawn(3)
-    doubted = [replace(d, flags=("number-uncertain",)) if d.tooth == 16 else d for d in teeth]
+    doubts = {16: ("number-uncertain",), 26: ("deciduous-teeth-not-told-apart",)}
+    doubted = [replace(d, flags=doubts.get(d.tooth or 0, ())) for d in teeth]
     shipped = model.settings.thresholds.copy()
     model.settings.thresholds[0] = 0.0  # everything is said of every tooth
     try:
@@ -58,7 +59,8 @@ def test_findings_belong_to_teeth(model: LoadedToothConditions) -> None:
         assert finding.box == tooth.box
         assert finding.mask is tooth.mask
         assert 0 <= finding.certainty <= 1
-        assert finding.flags == (("number-uncertain",) if tooth.tooth == 16 else ())
+        assert finding.flags == doubts.get(tooth.tooth or 0, ())
+        assert "number-uncertain" in of_teeth[tooth.tooth, "implant"].flags  # none has a number of its own
     for finding in found:
         if finding.mask is None:
             assert finding.site == ("" if finding.tooth else "jaw")
@@ -88,6 +90,8 @@ def test_it_takes_panoramics_only() -> None:
     header = Dataset()
     header.Modality, header.Rows, header.Columns = "PX", 1504, 2880
     assert ToothConditions().judge(header).accepted
+    header.PatientAge = "004Y"
+    assert "deciduous" in ToothConditions().judge(header).reason
     header.Modality, header.BodyPartExamined = "DX", "CHEST"
     verdict = ToothConditions().judge(header)
     assert not verdict.accepted

@@ -39,6 +39,8 @@ def region(meaning: str) -> list[Dataset]:
         ({"AnatomicRegionSequence": region("Knee joint")}, "coded region knee"),
         ({"StudyDescription": "XR left foot, 2 views"}, "description foot"),
         ({"Modality": "OT", "SeriesDescription": "forearm ap/lat"}, "description forearm"),
+        ({"StudyDescription": "XR TIB/FIB LT"}, "description tib"),
+        ({"AnatomicRegionSequence": region("Fifth metatarsal bone")}, "coded region metatarsal"),
         ({"BodyPartExamined": "HAND", "StudyDescription": "chest and hand"}, "body part hand"),
     ],
 )

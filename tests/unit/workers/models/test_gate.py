@@ -110,6 +110,17 @@ def test_an_arch_that_is_cut_off() -> None:
     assert "3 teeth" in refused
 
 
+def test_no_teeth_is_no_answer() -> None:
+    """Where nothing looks like a tooth the image is not read; a panoramic must show a clear one, a film need not."""
+    sure, doubtful = (Detection("tooth", 36, certainty, (20, 20, 40, 60)) for certainty in (0.77, 0.45))
+    for panoramic in (True, False):
+        assert gate.judge_teeth([], panoramic=panoramic) == gate.NO_TEETH
+        assert gate.judge_teeth([Detection("implant", 36, 0.9)], panoramic=panoramic) == gate.NO_TEETH
+        assert gate.judge_teeth([doubtful, sure], panoramic=panoramic) == ""
+    assert gate.judge_teeth([doubtful, doubtful], panoramic=True) == gate.NO_CLEAR_TEETH
+    assert gate.judge_teeth([doubtful], panoramic=False) == ""
+
+
 def test_the_limits_are_part_of_the_identity() -> None:
     """Other limits are another algorithm, so that a refusal of before is not taken for one of now."""
     assert len(gate.ALGORITHM.weights_sha256) == 64

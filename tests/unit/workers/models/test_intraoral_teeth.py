@@ -66,6 +66,8 @@ def test_accepted(values: dict[str, object]) -> None:
         ({"Columns": 4000}, "shape"),
         ({"SeriesDescription": "Panoramic", "Columns": 2400}, "panoramic"),
         ({"PatientAge": "004Y"}, "deciduous"),
+        ({"PatientOrientation": ["F", "A"]}, "on its side"),
+        ({"PatientOrientation": ["H", "P"]}, "on its side"),
     ],
 )
 def test_refused(values: dict[str, object], reason: str) -> None:

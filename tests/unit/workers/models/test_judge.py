@@ -28,6 +28,9 @@ def header(**attributes: object) -> Dataset:
         {"Modality": "CR", "SeriesDescription": "Panoramic x-ray"},
         {"PresentationIntentType": "FOR PROCESSING"},
         {"NumberOfFrames": 1},
+        {"BodyPartExamined": "HEAD", "SeriesDescription": "Panorama"},
+        {"SeriesDescription": "Panoramic, TMJ included", "StudyDescription": "Ceph and pan"},
+        {"Modality": "DX", "BodyPartExamined": None, "SeriesDescription": "XR/OPG"},
     ],
 )
 def test_accepted(attributes: dict[str, object]) -> None:
@@ -41,7 +44,8 @@ def test_accepted(attributes: dict[str, object]) -> None:
     ("attributes", "reason"),
     [
         ({"Modality": "CT"}, "modality CT"),
-        ({"Modality": "DX", "BodyPartExamined": "CHEST"}, "no description"),
+        ({"Modality": "DX", "BodyPartExamined": "SKULL"}, "no description"),
+        ({"Modality": "DX", "BodyPartExamined": "CHEST"}, "chest"),
         ({"Modality": "DX", "StudyDescription": "Optometry", "BodyPartExamined": None}, "no description"),
         ({"Modality": None}, "modality unknown"),
         ({"Columns": 1504}, "shape"),
@@ -51,6 +55,13 @@ def test_accepted(attributes: dict[str, object]) -> None:
         ({"Modality": "OT", "SamplesPerPixel": 3, "StudyDescription": "dental"}, "colour"),
         ({"Rows": None}, "size"),
         ({"Columns": 0}, "size"),
+        ({"BodyPartExamined": "SPINE"}, "body part spine is not the jaws"),
+        ({"BodyPartExamined": "HAND"}, "body part hand is not the jaws"),
+        ({"SeriesDescription": "TMJ open/closed"}, "described as tmj"),
+        ({"BodyPartExamined": "JAW", "ProtocolName": "Extraoral Bitewing"}, "described as bitewing"),
+        ({"StudyDescription": "Panoramic", "SeriesDescription": "Maxillary sinus"}, "described as sinus"),
+        ({"Modality": "DX", "SeriesDescription": "Temporomandibular joint"}, "described as temporomandibular"),
+        ({"PositionerType": "CEPHALOSTAT"}, "cephalostat"),
     ],
 )
 def test_refused(attributes: dict[str, object], reason: str) -> None:

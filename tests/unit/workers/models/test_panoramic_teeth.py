@@ -1,20 +1,29 @@
 """The shipped tooth model, end to end on drawn panoramics and on images without teeth."""
 
+import contextlib
+import csv
+import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Picture
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
+from service.domain.errors import Declined
 from workers.models.dentition import MIXED
 from workers.models.panoramic_teeth import LoadedPanoramicTeeth, PanoramicTeeth
 from workers.models.sight import unmirror
-from workers.pixels import Image
+from workers.pixels import NOTE_ORIENTATION, NOTE_WINDOW, Image
 from workers.training.phantom import Phantom, panoramic_phantom
 from workers.training.teeth.scoring import score_image, summary, truths_of
+
+DATA = os.environ.get("DENTGATE_TEST_DATA", "")  # noqa: TID251 - names real images that cannot be committed
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +98,38 @@ def test_mixed_dentition_is_flagged(model: LoadedPanoramicTeeth) -> None:
     )
     assert all(MIXED in detection.flags for detection in model.analyze(child))
     assert not any(MIXED in detection.flags for detection in model.analyze(adult))
+
+
+def turned_over(image: Image, note: str) -> Image:
+    """The same upside down, with what the pixel reader notes."""
+    return replace(image, pixels=np.ascontiguousarray(image.pixels[::-1]), notes=(note,))
+
+
+def test_upside_down(model: LoadedPanoramicTeeth) -> None:
+    """A film that does not say where up is and lies upside down is not read; upright, or where it says so, it is."""
+    upright = phantom_image(panoramic_phantom(300, rows=752, columns=1440))
+    with pytest.raises(Declined, match="upside down"):
+        model.analyze(turned_over(upright, NOTE_ORIENTATION))
+    assert model.analyze(turned_over(upright, NOTE_WINDOW))
+    assert model.analyze(replace(upright, notes=(NOTE_ORIENTATION,)))
+
+
+@pytest.mark.skipif(not DATA, reason="DENTGATE_TEST_DATA names no folder of real images")
+def test_real_films_upside_down(model: LoadedPanoramicTeeth) -> None:
+    """Of twelve real films that do not say where up is nearly all are read upright, and nearly none upside down."""
+    folder = Path(DATA) / "pano_conditions655"
+    with (folder / "manifest.csv").open(encoding="utf-8") as file:
+        films = [folder / row["file"] for row in csv.DictReader(file) if row["split"] == "val"][::9]
+    read = {True: 0, False: 0}
+    for path in films:
+        with Picture.open(path) as opened:
+            pixels = np.asarray(opened.convert("L"), np.float32) / np.float32(255)
+        for up in (True, False):
+            image = replace(image_of(pixels if up else pixels[::-1]), notes=(NOTE_ORIENTATION,))
+            with contextlib.suppress(Declined):
+                read[up] += bool(model.analyze(image))
+    assert read[True] >= len(films) - 1
+    assert read[False] <= len(films) // 4
 
 
 def noise(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -1,12 +1,16 @@
 """The spine model: which images it takes, and what it says of drawn ones. Weights are stood in for by drawn outputs."""
 
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Picture
 from pydicom.dataset import Dataset
 from scipy.special import logit
 
@@ -15,12 +19,14 @@ from service.domain.errors import ConfigurationError, Declined
 from service.domain.finding import Algorithm
 from workers.models.bundle import BUNDLES
 from workers.models.cobb import LEVELS, CurveType
+from workers.models.fit_for_spines import pixel_shape
 from workers.models.spine import LoadedSpine, Settings, Spine
 from workers.networks.spine_net import OUTPUTS
-from workers.pixels import Image
+from workers.pixels import NOTE_ORIENTATION, Image
 from workers.training.spine.phantom import SpinePhantom, spine_phantom
 from workers.training.spine.targets import dense_targets
 
+DATA = os.environ.get("DENTGATE_TEST_DATA", "")  # noqa: TID251 - names real images that cannot be committed
 CANVAS = (576, 192)
 ALGORITHM = Algorithm("spine_landmarks", "0.0.0", "0" * 64, "Dentgate", research=True)
 SETTINGS = Settings(
@@ -104,6 +110,41 @@ def test_normal_spine() -> None:
         assert detection.measurements == ()
 
 
+def test_pixels_that_are_not_square() -> None:
+    """A film whose pixels are half as tall as wide gives the angles of the spine, and its corners in its own pixels."""
+    phantom = spine_phantom(7, SINGLE)
+    usual = image_of(phantom.pixels)
+    oblong = image_of(phantom.pixels.repeat(2, axis=1))
+    for keyword, sides in (("ImagerPixelSpacing", ["0.2", "0.1"]), ("PixelAspectRatio", ["2", "1"])):
+        oblong.header.clear()
+        setattr(oblong.header, keyword, sides)
+        first, second = (
+            LoadedSpine(ALGORITHM, Drawn(seen), SETTINGS).analyze(image)
+            for seen, image in ((phantom, usual), (doubled(phantom), oblong))
+        )
+        assert [d.kind for d in first] == [d.kind for d in second]
+        assert second[0].measurements[0].value == pytest.approx(first[0].measurements[0].value, abs=1.0)
+        for one, other in zip(first, second, strict=True):
+            assert one.box is not None
+            assert other.box == pytest.approx(np.multiply(one.box, [2, 1, 2, 1]), abs=4)
+
+
+def doubled(phantom: SpinePhantom) -> SpinePhantom:
+    """The film of twice the size in both directions, as it is shown to the network."""
+    return SpinePhantom(phantom.pixels.repeat(2, axis=0).repeat(2, axis=1), phantom.corners * 2)
+
+
+@pytest.mark.parametrize("sides", [None, ["0.15", "0.15"], ["0.15"], ["odd", "1"], ["0", "1"], ["9", "1"]])
+def test_odd_spacing_says_nothing(sides: list[str] | None) -> None:
+    """Square, missing and implausible pixels count as square."""
+    ds = Dataset()
+    if sides is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom warns of what is no number
+            ds.add_new(0x00181164, "LO" if "odd" in sides else "DS", sides)
+    assert pixel_shape(ds) == 1.0
+
+
 def test_double_curve() -> None:
     """A double is two findings with their angles, the larger first, each over its own vertebrae, both flagged."""
     phantom, found = read(DOUBLE)
@@ -128,6 +169,14 @@ def test_single_curve() -> None:
     assert "from-T1-to-L5" in curve.flags
     assert "convex-to-left-of-image" in curve.flags
     assert any(flag.startswith("apex-T") for flag in curve.flags)
+
+
+def test_the_side_is_that_of_the_stored_image() -> None:
+    """Of a film that was mirrored for the model, the bulge is told as the stored image shows it, like the outlines."""
+    phantom = spine_phantom(7, SINGLE)
+    image = replace(image_of(phantom.pixels), flipped_x=True)
+    (curve, *_) = LoadedSpine(ALGORITHM, Drawn(phantom), SETTINGS).analyze(image)
+    assert "convex-to-right-of-image" in curve.flags
 
 
 @pytest.mark.parametrize(("least", "curves"), [(24.0, 1), (40.0, 0)])
@@ -167,6 +216,51 @@ def test_no_spine() -> None:
     model = LoadedSpine(ALGORITHM, blind, SETTINGS)  # type: ignore[arg-type]
     with pytest.raises(Declined, match="no whole spine is seen in it \\(0 vertebrae found, 17 expected\\)"):
         model.analyze(image_of(np.zeros((300, 100), np.uint8)))
+
+
+def test_vertebrae_that_are_too_crowded_are_none() -> None:
+    """A lateral film of a few large vertebrae, into which seventeen were read, is no spine from the front."""
+    phantom = spine_phantom(7, SINGLE)
+    column = LoadedSpine(ALGORITHM, Drawn(phantom), SETTINGS).see(image_of(phantom.pixels).pixels)
+    assert LoadedSpine.refusal(column) == ""
+    assert "too crowded" in LoadedSpine.refusal(replace(column, corners=column.corners * [1, 0.4]))
+
+
+@pytest.mark.parametrize(("notes", "declined"), [((NOTE_ORIENTATION,), True), ((), False)])
+def test_upside_down(monkeypatch: pytest.MonkeyPatch, notes: tuple[str, ...], declined: bool) -> None:  # noqa: FBT001 - a test parameter
+    """A spine that is seen better the other way up is not read, unless the film says that it is upright."""
+    phantom = spine_phantom(7, SINGLE)
+    image = replace(image_of(phantom.pixels), notes=notes)
+    model = LoadedSpine(ALGORITHM, Drawn(phantom), SETTINGS)
+    clear = model.see(image.pixels)
+    faint = replace(clear, vertebrae=tuple(replace(v, seen=0.6 * v.seen) for v in clear.vertebrae))
+    monkeypatch.setattr(model, "see", lambda way: faint if np.array_equal(way, image.pixels) else clear)
+    if declined:
+        with pytest.raises(Declined, match="upside down"):
+            model.analyze(image)
+    else:
+        assert model.analyze(image)
+
+
+@pytest.mark.skipif(not DATA, reason="DENTGATE_TEST_DATA names no folder of real images")
+def test_real_spines_upside_down() -> None:
+    """Of real films that do not say where up is those upright are read, those upside down are not."""
+    model, folder = Spine().load("cpu"), Path(DATA) / "scoliosis_aasce609" / "images"
+    for name in ("tr_000.jpg", "tr_183.jpg", "tr_329.jpg"):
+        with Picture.open(folder / name) as opened:
+            pixels = np.asarray(opened.convert("L"))
+        assert model.analyze(replace(image_of(pixels), notes=(NOTE_ORIENTATION,)))
+        with pytest.raises(Declined):
+            model.analyze(replace(image_of(pixels[::-1].copy()), notes=(NOTE_ORIENTATION,)))
+
+
+@pytest.mark.skipif(not DATA, reason="DENTGATE_TEST_DATA names no folder of real images")
+def test_a_real_lateral_film_is_declined() -> None:
+    """A lateral film of the lumbar spine, in which the network sees a column of faint vertebrae, gets no angles."""
+    with Picture.open(Path(DATA) / "scoliosis_fraiwan" / "images" / "s0289.jpg") as opened:
+        pixels = np.asarray(opened.convert("L"))
+    with pytest.raises(Declined, match="no whole spine"):
+        Spine().load("cpu").analyze(image_of(pixels))
 
 
 def test_certainty_falls_at_the_border() -> None:
@@ -209,6 +303,11 @@ def test_accepted(changed: dict[str, object]) -> None:
     assert "1000 x 2400" in verdict.reason
 
 
+def test_a_narrow_film_is_taken() -> None:
+    """Spines are cut out narrowly: six times as tall as wide is still one."""
+    assert Spine().judge(header(Rows=640, Columns=104)).accepted
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
@@ -225,6 +324,7 @@ def test_accepted(changed: dict[str, object]) -> None:
         ({"NumberOfFrames": 5}, "several frames"),
         ({"Rows": 1000}, "its shape"),
         ({"Rows": 9000}, "its shape"),
+        ({"PixelAspectRatio": ["1", "3"]}, "its shape"),
         ({"Rows": None}, "no image size"),
     ],
 )

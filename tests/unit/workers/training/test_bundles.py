@@ -14,10 +14,10 @@ from workers.training.task import Training
 WORDS = {"name": "mine", "description": "A network.", "pred_classes": "ill, well"}
 
 
-def written(bundle: Path, source: str) -> dict[str, Any]:
+def written(bundle: Path, source: str, weight: float = 1.0) -> dict[str, Any]:
     """A bundle with figures and a card; its metadata."""
     words = WORDS | {"data_source": source, "license": "ask", "authors": "whoever trained it"}
-    write_metadata(bundle, words, write_weights(bundle, {"w": torch.ones(1)}))
+    write_metadata(bundle, words, write_weights(bundle, {"w": torch.full((1,), weight)}))
     note_figures(bundle, {"headline": f"AUC of {source}, and a few more words to make a line of it that is long"})
     write_card(bundle)
     return dict(json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8")))
@@ -28,7 +28,7 @@ def test_a_second_training_tells_of_its_own_images_and_figures(tmp_path: Path) -
     first = written(tmp_path, "12 images")
     (tmp_path / "configs" / "metadata.json").write_text(json.dumps(first | {"license": "CC0"}), encoding="utf-8")
     second = written(tmp_path, "90 images")
-    assert (second["version"], second["data_source"], second["license"]) == ("0.0.0", "90 images", "CC0")
+    assert (second["version"][:6], second["data_source"], second["license"]) == ("0.0.0+", "90 images", "CC0")
     card = (tmp_path / "docs" / "README.md").read_text(encoding="utf-8")
     assert "AUC of 90 images" in card
     assert "12 images" not in card
@@ -43,6 +43,20 @@ def test_what_a_person_released_stays(tmp_path: Path, card: str) -> None:
     (tmp_path / "docs" / "README.md").write_text(card, encoding="utf-8")
     assert written(tmp_path, "90 images")["data_source"] == "ours"
     assert (tmp_path / "docs" / "README.md").read_text(encoding="utf-8") == card
+
+
+def test_two_weights_never_have_one_version(tmp_path: Path) -> None:
+    """Trained over a release: its version with the digest of the new weights behind it; the same weights keep it."""
+    first = written(tmp_path, "12 images")
+    file = tmp_path / "configs" / "metadata.json"
+    file.write_text(json.dumps(first | {"version": "1.2.0"}), encoding="utf-8")
+    assert written(tmp_path, "12 images")["version"] == "1.2.0"
+    second, third = written(tmp_path, "90 images", 2.0), written(tmp_path, "91 images", 3.0)
+    for found in (second, third):
+        assert found["version"] == f"1.2.0+{found['weights_sha256'][:8]}"
+    assert second["version"] != third["version"]
+    file.write_text(json.dumps(third | {"version": "1.3.0"}), encoding="utf-8")
+    assert written(tmp_path, "91 images", 3.0)["version"] == "1.3.0"
 
 
 def test_the_source_names_parts_and_groups(tmp_path: Path) -> None:

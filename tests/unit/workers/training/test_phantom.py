@@ -79,6 +79,6 @@ def test_quick_and_without_torch() -> None:
     """Drawing needs no torch, so that the demo starts quickly."""
     code = "import sys, workers.training.phantom as p; p.panoramic_phantom(0, 99, 99); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    started = time.perf_counter()
+    started = time.process_time()  # not of the clock: others may use the machine as well
     panoramic_phantom(0)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

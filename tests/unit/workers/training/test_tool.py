@@ -72,6 +72,18 @@ def test_options_reach_the_task(tmp_path: Path, stub: StubTask, capsys: pytest.C
     assert facts["seed"] == "9"
 
 
+def test_a_training_over_a_release_says_so(tmp_path: Path, stub: StubTask) -> None:
+    """Weights in the place of released ones: the user is told whose words still stand there, and to name a version."""
+    data, file = class_folders(tmp_path / "mine"), tmp_path / "out" / "bundle" / "configs" / "metadata.json"
+    file.parent.mkdir(parents=True)
+    for version, told in (("0.2.0+1f3c9a2e", True), ("0.2.0", False), ("0.0.0+1f3c9a2e", False)):
+        file.write_text(json.dumps({"version": version}), encoding="utf-8")
+        lines = tool.run_training("images", Training(data, tmp_path / "out", 1.0))
+        assert [line for line in lines if "released as 0.2.0" in line] == lines[2:]
+        assert (len(lines) == 3) == told
+    assert len(stub.orders) == 3
+
+
 def test_folds_and_trials(tmp_path: Path, stub: StubTask, capsys: pytest.CaptureFixture[str]) -> None:
     """--folds trains so often, --trials so often; each ends with the figure and the report."""
     pytest.importorskip("optuna")

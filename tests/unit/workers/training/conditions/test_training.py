@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from service.domain.errors import ConfigurationError
 from workers import inference
 from workers.inference import TorchRunner
-from workers.models.bundle import BUNDLES
+from workers.models.bundle import BUNDLES, own_version
 from workers.models.conditions import CONDITIONS, HEADS, ToothConditions
 from workers.models.panoramic_teeth import PanoramicTeeth
 from workers.models.tooth_crops import Jaws
@@ -118,7 +118,7 @@ def test_the_words_of_a_bundle_are_of_its_training(bundle: Path, data: Path) -> 
     """Metadata, card and report speak of the images and the machine it was trained on, not of those of ours."""
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     shipped = json.loads((BUNDLES / "tooth_conditions" / "configs" / "metadata.json").read_text())
-    assert metadata["version"] == UNRELEASED
+    assert metadata["version"] == own_version(UNRELEASED, metadata["weights_sha256"])
     assert data.name in metadata["data_source"]
     assert "2 images of 2 groups (split train)" in metadata["data_source"]
     assert "teeth_panoramic" in metadata["license"]
@@ -266,6 +266,24 @@ def test_the_object_network_goes_on_after_a_kill(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(objects.Run, "step", unreachable)
     kept = again(little, resume=True).state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
+
+
+def test_the_object_network_ends_when_it_does_not_get_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With patience it ends after so many looks at the held films without a smaller loss, with the best weights."""
+    plan = objects.ObjectPlan(minutes=5, size=(32, 64), batch=2, patience=2, device="cpu")
+    losses, kept = iter([0.5, 0.3, 0.4, 0.6]), list[dict[str, torch.Tensor]]()
+
+    def told(run: objects.Run, _films: object) -> float:
+        kept.append({name: value.clone() for name, value in run.averaged.state_dict().items()})
+        return next(losses)
+
+    monkeypatch.setattr(objects, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(objects.Run, "loss_on", told)
+    jaws = Jaws(np.random.default_rng(0).random((80, 160), np.float32), [])
+    films = [(jaws, (Labelled((60, 30, 70, 50), np.zeros(len(HEADS), np.float32), "implant"),))]
+    found = objects.train_objects(small_run(mixed=False).net, films, films, plan, tmp_path)
+    assert len(kept) == 4
+    assert all(torch.equal(value, kept[1][name]) for name, value in found.state_dict().items())
 
 
 def test_a_run_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from service.domain.errors import ConfigurationError
+from workers.training.descent import Optimizer, Schedule
 from workers.training.images.augment import augment
 from workers.training.images.fit import build_network, fit, logits_of, predict
 from workers.training.images.learner import Learner, loss_of
-from workers.training.images.plan import Augmentation, Optimizer, Plan, Schedule
+from workers.training.images.plan import Augmentation, Plan
 from workers.training.images.samples import Sample, check_samples, drawing_chances
 from workers.training.journal import read_journal
 

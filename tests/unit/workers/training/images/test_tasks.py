@@ -9,11 +9,13 @@ from PIL import Image as Picture
 from pydicom.dataset import Dataset
 
 from service.domain.errors import ConfigurationError
+from tests.unit.workers.training.test_monai_config import by_monai, verify
 from workers.models.dropped_classifier import DroppedClassifier
 from workers.models.image_classifier import ImageClassifier
+from workers.models.picture_files import read_picture
 from workers.pixels import Image
 from workers.training.images.nothing import drawn_nothing
-from workers.training.images.pictures import as_other_device, in_colour, read_picture
+from workers.training.images.pictures import as_other_device, in_colour
 from workers.training.images.tasks import FRACTURE, IMAGES, images_recipe
 from workers.training.task import Evaluation, Training
 
@@ -43,10 +45,16 @@ def test_folders_of_classes_become_a_bundle_that_serves(tmp_path: Path) -> None:
     assert again["headline"] == report["headline"]
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["eval_metrics"]["validation"]["classes"] == report["classes"]
-    assert (metadata["version"], metadata["authors"]) == ("0.0.0", "whoever trained it")
+    assert metadata["version"] == f"0.0.0+{metadata['weights_sha256'][:8]}", "no other weights have it"
+    assert metadata["authors"] == "whoever trained it"
     assert "of the folder data" in metadata["data_source"]
     card = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
     assert report["headline"] in card
+    for name in ("fracture/0.png", "normal/1.png"):
+        file = tmp_path / "data" / name
+        probabilities = ImageClassifier(bundle, "cpu", "torch").read(read_picture(file)).probabilities
+        assert by_monai(bundle, image=str(file))[1] == pytest.approx(probabilities, abs=1e-4), "its transforms serve"
+    verify(bundle)
     dropped = DroppedClassifier(bundle)
     header = Dataset()
     header.Modality = "DX"

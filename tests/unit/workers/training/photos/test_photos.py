@@ -100,7 +100,7 @@ def test_a_training_gives_a_bundle_that_measures_itself(data: Path, tmp_path: Pa
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Learning curves of network 2 of 2" in page
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    assert (metadata["version"], metadata["authors"]) == ("0.0.0", "whoever trained it")
+    assert (metadata["version"][:6], metadata["authors"]) == ("0.0.0+", "whoever trained it")
     assert metadata["data_source"].startswith("11 images of ")
     assert metadata["eval_metrics"]["validation"]["images"] == 6
     assert metadata["data_source"] in (bundle / "docs" / "README.md").read_text(encoding="utf-8")

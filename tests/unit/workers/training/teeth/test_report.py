@@ -1,6 +1,7 @@
 """What the report of a tooth model shows beside the plain figures."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from workers.models.arch import LOWER, UPPER
@@ -61,12 +62,29 @@ def test_intervals_hold_their_figures() -> None:
     good, bad = ((11, 0.9), (12, 0.9), (13, 0.9), (14, 0.9)), ((11, 0.9), (13, 0.9))
     scores = [score(*(good if i % 2 else bad), group=str(i)) for i in range(12)]
     figures, ranges = summary(scores), intervals(scores)
-    assert set(ranges) >= {"f1", "precision", "recall", "dice_matched", "dice_all"}
+    assert set(ranges) >= {"f1", "precision", "recall", "dice_matched", "dice_all", "average_precision"}
     for name, (low, high) in ranges.items():
         assert low <= figures[name] <= high
     assert ranges["precision"][0] < ranges["precision"][1]
     alone = [score(*bad), score(*good)]
     assert intervals(alone)["recall"] == (summary(alone)["recall"],) * 2
+
+
+def test_the_interval_of_average_precision_is_of_what_the_draws_hold() -> None:
+    """It is that of the figure itself over the drawn films, for certainties that are equal and for films not found."""
+    rng = np.random.default_rng(4)
+    numbers = [
+        [(n, round(float(rng.random()), 1)) for n in rng.permutation((11, 12, 13, 14))[:3].tolist()] for _ in range(7)
+    ]
+    scores = [score(*found_teeth, group=str(i // 2)) for i, found_teeth in enumerate(numbers)] + [score(group="9")]
+    groups = sorted({each.group for each in scores})
+    drawn = []
+    for draw in np.random.default_rng(0).integers(0, len(groups), (2000, len(groups))):
+        films = [each for k in draw for each in scores if each.group == groups[k]]
+        drawn.append(summary(films)["average_precision"])
+    low, high = intervals(scores)["average_precision"]
+    assert (low, high) == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=2e-4)
+    assert low < high
 
 
 def test_the_worst_films_are_drawn() -> None:
