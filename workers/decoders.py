@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from enum import StrEnum
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -68,6 +69,24 @@ DECODERS: dict[UID, tuple[str, str]] = {
 }
 
 
+class Cells(StrEnum):
+    """What a decoder gives."""
+
+    STORED = "stored"  #: the cells as they are laid out in memory: High Bit tells where the value lies
+    NUMBERS = "numbers"  #: values; what lies above Bits Stored belongs to something else
+    LOSSY = "lossy"  #: values that may be a little beyond the brightest that there is, which is white and not black
+
+
+_CELLS = {
+    RLELossless: Cells.STORED,
+    JPEG2000: Cells.LOSSY,
+    HTJ2K: Cells.LOSSY,
+    JPEGLSNearLossless: Cells.LOSSY,
+    JPEGBaseline8Bit: Cells.LOSSY,
+    JPEGExtended12Bit: Cells.LOSSY,
+}
+
+
 def decode(ds: Dataset) -> NDArray[Any]:
     """The stored values (rows, columns), or (rows, columns, 3) as RGB for three samples per pixel.
 
@@ -84,17 +103,23 @@ def decode(ds: Dataset) -> NDArray[Any]:
         if plugin:
             with _ASKING:
                 child = _child(os.getpid())
-            return _plain(child.decode(_request(ds, syntax, plugin), ds.PixelData), ds, shifted=False)
+            array = child.decode(_request(ds, syntax, plugin), ds.PixelData)
+            return _plain(array, ds, _CELLS.get(syntax, Cells.NUMBERS))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of excess bytes; the values are what counts
-            array, _ = get_decoder(syntax).as_array(ds, index=0)  # bytes beyond the one frame are no second one
+            # bytes beyond the one frame are no second one; pydicom's mask forgets High Bit
+            array, _ = get_decoder(syntax).as_array(
+                ds,
+                index=0,
+                correct_unused_bits=False,  # type: ignore[arg-type] # annotated as a dictionary of options
+            )
     except DecoderEnded as error:
         message = f"the decoder cannot read the pixel stream ({syntax.name})"
         raise Declined(message) from error
     except (DecodingError, ValueError, TypeError, AttributeError, KeyError) as error:
         message = f"the pixel data ({syntax.name}) cannot be decoded: the stream is damaged or cut off"
         raise Declined(message) from error
-    return _plain(array, ds, shifted=True)
+    return _plain(array, ds, Cells.STORED)
 
 
 def _request(ds: Dataset, syntax: UID, plugin: str) -> dict[str, Any]:
@@ -110,6 +135,7 @@ def _request(ds: Dataset, syntax: UID, plugin: str) -> dict[str, Any]:
         "photometric_interpretation": str(ds.PhotometricInterpretation),
         "pixel_keyword": "PixelData",
         "number_of_frames": 1,
+        "correct_unused_bits": False,  # done here, with High Bit
     }
     if ds.SamplesPerPixel > 1:
         request["planar_configuration"] = int(ds.get("PlanarConfiguration") or 0)
@@ -239,11 +265,13 @@ def _child(pid: int) -> DecodingProcess:  # noqa: ARG001 - a forked worker MUST 
     return process
 
 
-def _plain(array: NDArray[Any], ds: Dataset, *, shifted: bool) -> NDArray[Any]:
+def _plain(array: NDArray[Any], ds: Dataset, cells: Cells) -> NDArray[Any]:
     """The values alone: bits beyond Bits Stored may hold old overlays (PS3.5 8.1.1)."""
     allocated, stored = array.dtype.itemsize * 8, int(ds.BitsStored)
-    shift = max(int(ds.get("HighBit", stored - 1)) - stored + 1, 0) if shifted else 0
+    shift = max(int(ds.get("HighBit", stored - 1)) - stored + 1, 0) if cells is Cells.STORED else 0
     if stored >= allocated and not shift:
         return array
+    if cells is Cells.LOSSY and not ds.PixelRepresentation:
+        return array.clip(max=2**stored - 1)
     up = allocated - stored - shift  # to the top, so that the sign bit is where numpy expects it
     return (array << up) >> (allocated - stored)

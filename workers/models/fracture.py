@@ -1,7 +1,7 @@
 """Fractures on radiographs of arms and legs, as an answer for the whole image with a heat map.
 
-Which images it takes is read from the header alone, for it was trained on extremities: on a spine, a chest or a jaw its
-answer would mean nothing.
+Which images it takes is read from the header, for it was trained on extremities: on a spine, a chest or a jaw its
+answer would mean nothing. Where the pixels then show noise, teeth or a spine, it declines.
 """
 
 import warnings
@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from service.domain.errors import Declined
 from workers.models import LoadedModel, Verdict
 from workers.models.bundle import BUNDLES
+from workers.models.elsewhere import Elsewhere
 from workers.models.header import UNREADABLE
 from workers.models.image_classifier import ImageClassifier
 from workers.pixels import Image
@@ -67,12 +68,20 @@ class Fracture:
 
 
 class LoadedFracture(ImageClassifier):
-    """The classifier, but for images that show nothing but noise, of which a network is easily sure."""
+    """The classifier, but for noise and other anatomy, of which its network is easily sure."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        """See ``ImageClassifier``; ``path``: the bundle. Opens the networks for other anatomy. ConfigurationError."""
+        super().__init__(path, device)
+        self._elsewhere = Elsewhere.open(device)
 
     def analyze(self, image: Image, before: Sequence[Detection] = ()) -> tuple[Detection, ...]:
-        """See ``ImageClassifier``. Raises Declined for noise."""
+        """See ``ImageClassifier``. Raises Declined for noise, and where teeth or a spine are seen."""
         if likeness_of_neighbours(image.pixels) < _LEAST_LIKENESS:
             message = "its neighbouring pixels have nothing in common; it shows noise, not a radiograph"
+            raise Declined(message)
+        if reason := self._elsewhere.reason(image.pixels):
+            message = f"{reason}, but it came as an image of an arm or a leg"
             raise Declined(message)
         return super().analyze(image, before)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from service.domain.finding import Algorithm
+from workers.models.film import cut, film_box
 from workers.models.header import text
 from workers.pixels import Image
 from workers.regions import Detection
@@ -39,7 +40,8 @@ class Limits:
         least_side: pixels [33]; less shows nothing.
         least_bright: the 99th percentile of an image that is not too dark [0.29].
         least_contrast: of the grey scale between the 1st and 99th percentile [0.26].
-        least_middle: share of pixels that are neither black nor white [0.064]; less is a page or a drawing.
+        least_middle: share of pixels, wide borders left out, that are neither black nor white [0.064]; less is a page
+            or a drawing.
         most_ground: share of white or of black pixels [0.80] of an image with ``most_letters``.
         most_letters: spots of the size of letters on such ground [49]; more is a page of text.
         most_colour: mean saturation of an X-ray [0, photographs 0.077 and more].
@@ -61,7 +63,7 @@ class Limits:
 LIMITS = Limits()
 ALGORITHM = Algorithm(
     name=NAME,
-    version="1.0.0",
+    version="1.1.0",
     weights_sha256=hashlib.sha256(repr(sorted(asdict(LIMITS).items())).encode()).hexdigest(),
     manufacturer="Dentgate",
     research=False,
@@ -85,7 +87,8 @@ def refuse(image: Image) -> str:
 def _not_an_xray(image: Image, grey: NDArray[np.float32]) -> str:
     """Pages, drawings, and photographs that came as X-rays."""
     white, black = float((grey > 0.97).mean()), float((grey < 0.03).mean())  # noqa: PLR2004 - of the grey scale
-    middle = float(((grey > 0.15) & (grey < 0.85)).mean())  # noqa: PLR2004 - of the grey scale
+    film = cut(grey, film_box(grey))
+    middle = float(((film > 0.15) & (film < 0.85)).mean())  # noqa: PLR2004 - of the grey scale
     if middle < LIMITS.least_middle:
         return "it is a page or a drawing in black and white, not an X-ray or a photograph"
     if max(white, black) > LIMITS.most_ground and _letters(grey) > LIMITS.most_letters:

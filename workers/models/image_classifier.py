@@ -13,6 +13,7 @@ from service.domain.errors import Declined
 from workers.inference import Runner, alone, open_network
 from workers.models.bundle import broken, load_bundle
 from workers.models.canvas import canvas_of, off_canvas
+from workers.models.film import film_box
 from workers.models.grad_cam import class_maps, grad_cam, hot_box, to_heat
 from workers.pixels import Image
 from workers.regions import Detection
@@ -144,7 +145,8 @@ class ImageClassifier:
         slope, offset = np.array(self.settings.calibration).T
         calibrated = slope * logits.mean(0) + offset
         plane = maps.mean(0)
-        on_image = np.stack([off_canvas(m, (pixels.shape[0], pixels.shape[1]), self.settings.size) for m in plane])
+        shape, film = (pixels.shape[0], pixels.shape[1]), film_box(pixels)
+        on_image = np.stack([off_canvas(m, shape, self.settings.size, film) for m in plane])
         return Reading(np.asarray((softmax if self.settings.exclusive else expit)(calibrated)), on_image)
 
     def canvas(self, pixels: Maps) -> Maps:

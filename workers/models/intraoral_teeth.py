@@ -19,16 +19,19 @@ from workers.models import Verdict
 from workers.models.arch import Frame
 from workers.models.bundle import BUNDLES
 from workers.models.dentition import MIXED, deciduous_only, mixed
+from workers.models.film import cut, film_box
 from workers.models.fit_for_intraoral import Told, judge_intraoral, told
 from workers.models.instances import Instance
 from workers.models.looks import Look, NumberedTooth, placed
 from workers.models.numbering import Evidence, Number, number_window
-from workers.models.sight import Sight, in_order
+from workers.models.sight import UNCERTAIN, Sight, in_order
 from workers.pixels import Image
 from workers.regions import Detection
 
 SIDE_CONTRADICTS, JAW_CONTRADICTS = "side-contradicts-header", "jaw-contradicts-header"
 TEETH_CONTRADICT = "not-the-teeth-named-in-the-header"
+#: Either the film is mirrored or its side is told wrongly; it was read as mirrored, and nothing in it shows which.
+ORIENTATION_CONTRADICTS = "side-and-orientation-of-the-file-disagree"
 _SLOTS_SEEN = 7  # teeth next to each other that a film can show in one jaw, gaps included
 _ENOUGH = 2  # teeth of clear numbers before one that is named is contradicted
 _CLEAR = 2.0  # least margin, natural log, of a number that may contradict the header
@@ -74,10 +77,14 @@ class LoadedIntraoralTeeth:
         """What ``analyze`` finds, with the evidence for it."""
         header = told(image.header)
         pixels = image.pixels[:, ::-1] if header.mirrored else image.pixels
-        look, remarks = self.see(pixels, header)
+        box = film_box(pixels)
+        film = cut(pixels, box)
+        look, remarks = self.see(film, header)
         if header.deciduous or mixed(image.header):
             remarks = (*remarks, MIXED)
-        found = self._sight.detections(look, pixels.shape, self._sight.settings.certainty_intraoral, remarks)
+        found = self._sight.detections(look, film.shape, self._sight.settings.certainty_intraoral, remarks)
+        corner = round(box[0] * pixels.shape[1]), round(box[1] * pixels.shape[0])
+        found = [(tooth, _moved(each, *corner)) for tooth, each in found]
         return [(tooth, _turned(each, pixels.shape[1])) for tooth, each in found] if header.mirrored else found
 
     def see(self, pixels: NDArray[np.float32], header: Told) -> tuple[Look, tuple[str, ...]]:
@@ -139,8 +146,18 @@ def _contradictions(numbers: Sequence[Number], header: Told) -> tuple[str, ...]:
     return tuple(flags)
 
 
+def _moved(detection: Detection, right: int, down: int) -> Detection:
+    """From a film into the image in which its corner lies ``right`` and ``down``, in pixels."""
+    if detection.box is None:
+        return detection
+    x0, y0, x1, y1 = detection.box
+    return replace(detection, box=(x0 + right, y0 + down, x1 + right, y1 + down))
+
+
 def _turned(detection: Detection, columns: int) -> Detection:
-    """Back into an image that was mirrored for the look."""
+    """Back into an image that was mirrored for the look; its sides hang on which of two statements is true."""
+    flags = (*dict.fromkeys((UNCERTAIN, *detection.flags)), ORIENTATION_CONTRADICTS)
+    detection = replace(detection, flags=flags)
     if detection.box is None or detection.mask is None:
         return detection
     x0, y0, x1, y1 = detection.box

@@ -19,6 +19,7 @@ from workers.models import Verdict
 from workers.models.arch import Frame, arch_frame
 from workers.models.bundle import BUNDLES
 from workers.models.dentition import MIXED, deciduous_only, mixed
+from workers.models.film import film_box
 from workers.models.fit_for_panoramics import judge_panoramic
 from workers.models.gate import UPSIDE_DOWN
 from workers.models.looks import Look, NumberedTooth, number_look
@@ -81,14 +82,14 @@ class LoadedPanoramicTeeth:
 
     def see(self, pixels: NDArray[np.float32]) -> Look:
         """Both looks at an oriented image (rows, columns)."""
-        first = self._look(pixels, whole(pixels.shape), None)
+        first = self._look(pixels, whole(pixels), None)
         if len(first.centres()) < _FEWEST:
             return first
         return self._look(pixels, arch_frame(first.centres()), first)
 
     def _is_upside_down(self, pixels: Plane) -> bool:
         """Whether the other way up more, or surer, teeth are seen at first look; False where hardly any are."""
-        up, down = (self._surety(self._look(way, whole(way.shape), None)) for way in (pixels, pixels[::-1]))
+        up, down = (self._surety(self._look(way, whole(way), None)) for way in (pixels, pixels[::-1]))
         return down > _ENOUGH and (up - down) / (up + down) < _LEAST_LEAD
 
     def _surety(self, look: Look) -> float:
@@ -101,8 +102,9 @@ class LoadedPanoramicTeeth:
         return number_look(frame, grid, teeth, before)
 
 
-def whole(shape: tuple[int, ...]) -> Frame:
-    """A frame around the whole image, with borders where its shape is extreme."""
-    aspect = shape[1] / shape[0]
+def whole(pixels: Plane) -> Frame:
+    """A frame around the whole film in an image (rows, columns), with borders where its shape is extreme."""
+    x0, y0, x1, y1 = film_box(pixels)
+    aspect = (x1 - x0) * pixels.shape[1] / ((y1 - y0) * pixels.shape[0])
     wide, tall = max(aspect / _WIDEST, 1.0), max(_TALLEST / aspect, 1.0)
-    return Frame(0.5, 0.5, 0.5 * tall, 0.5 * wide)
+    return Frame((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2 * tall, (y1 - y0) / 2 * wide)

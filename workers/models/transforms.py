@@ -94,7 +94,7 @@ class PanoramicLookd(_PictureTransform):
     def changed(self, value: Any, _data: Data) -> Floats:  # noqa: ANN401 - a tensor or an array
         """(1, *size), 0 to 1."""
         pixels = _pixels(value)[0]
-        return standardize(look_at_plane(pixels, panoramic_teeth.whole(pixels.shape), self.size))[None]
+        return standardize(look_at_plane(pixels, panoramic_teeth.whole(pixels), self.size))[None]
 
 
 class FilmLookd(PanoramicLookd):

@@ -13,8 +13,9 @@ import numpy as np
 import pydicom
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
+from PIL import Image as Picture
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import HTJ2K, MPEG2MPML, UID, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGBaseline8Bit
+from pydicom.uid import HTJ2K, JPEG2000, MPEG2MPML, UID, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGBaseline8Bit
 
 from service.domain.errors import Declined, Transient
 from tests.builders import SYNTAXES, as_bytes, shapes, xray
@@ -76,6 +77,34 @@ def test_signed_values_are_exact(syntax: str) -> None:
     stored = shapes(97, 132, 16).astype(np.int32) - 32768
     ds = xray(stored.astype(np.int16), bits=16)
     np.testing.assert_array_equal(decode(read(as_bytes(ds, SYNTAXES[syntax]))), stored)
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "big-endian", "rle"])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high_bit", [11, 13, 15])
+def test_the_high_bit_says_where_the_value_lies(syntax: str, high_bit: int, signed: bool) -> None:  # noqa: FBT001 - a parameter
+    """Values of 12 bits at the top of their 16 bits, as older devices write them, are the same values (PS3.5 8.1.1)."""
+    stored = shapes(97, 132).astype(np.int32) - (2048 if signed else 0)
+    ours = 0xFFF << (high_bit - 11)
+    cells = (stored << (high_bit - 11)) & ours | 0xFFFF & ~ours  # the other bits hold something else
+    ds = read(as_bytes(xray(cells.astype(np.uint16), bits=16), SYNTAXES[syntax]))
+    ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, high_bit, int(signed)
+    np.testing.assert_array_equal(decode(ds), stored)
+
+
+def test_a_little_brighter_than_white_is_white() -> None:
+    """A lossy stream may ring beyond the bits that are stored; the brightest enamel must not turn black."""
+    stored = np.where(shapes() > 2000, 4095, shapes()).astype(np.uint16)
+    ds = read(as_bytes(xray(stored)))
+    buffer = io.BytesIO()
+    Picture.fromarray(stored).save(
+        buffer, "JPEG2000", quality_mode="rates", quality_layers=[40], irreversible=True, no_jp2=True
+    )
+    ds.PixelData = encapsulate([buffer.getvalue()])
+    ds.file_meta.TransferSyntaxUID = JPEG2000
+    decoded = decode(ds)
+    assert decoded.max() == 4095
+    assert np.abs(decoded.astype(int) - stored).max() < 1000
 
 
 def test_jpeg_baseline_is_close() -> None:

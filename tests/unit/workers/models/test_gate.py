@@ -100,6 +100,15 @@ def tooth(fdi: int, box: tuple[int, int, int, int]) -> Detection:
     return Detection("tooth", fdi, 0.9, box)
 
 
+@pytest.mark.parametrize("grey", [0.0, 1.0])
+def test_a_film_on_a_large_ground_is_no_page(grey: float) -> None:
+    """A film in the middle of a picture seven times as high and as wide, black or white around it, is not refused."""
+    film = phantom()
+    rows, columns = film.shape[:2]
+    around = ((3 * rows, 3 * rows), (3 * columns, 3 * columns))
+    assert gate.refuse(image_of(np.pad(film, around, constant_values=grey))) == ""
+
+
 def test_an_arch_that_is_cut_off() -> None:
     """Teeth inside: nothing; one at the edge: a note; three: the image is not read."""
     inside = tooth(36, (20, 20, 40, 60))

@@ -13,12 +13,14 @@ from workers.models.fit_for_intraoral import Told, judge_intraoral, told
 from workers.models.fit_for_panoramics import judge_panoramic
 from workers.models.intraoral_teeth import (
     JAW_CONTRADICTS,
+    ORIENTATION_CONTRADICTS,
     TEETH_CONTRADICT,
     IntraoralTeeth,
     LoadedIntraoralTeeth,
     film_frame,
     jaws,
 )
+from workers.models.sight import UNCERTAIN
 from workers.pixels import Image
 from workers.training.teeth.cases import WindowCase, phantom_case, windows_of
 from workers.training.teeth.evaluate import header_of, without_cut
@@ -180,6 +182,23 @@ def test_windows_of_phantoms(model: LoadedIntraoralTeeth, windows: list[WindowCa
     assert figures["duplicates"] == 0
 
 
+def test_a_wide_border_hides_no_teeth(model: LoadedIntraoralTeeth, windows: list[WindowCase]) -> None:
+    """A film in the middle of a much larger scan gives the teeth of the film, at their place in the scan."""
+    window = windows[0]
+    plain = model.analyze(film(window, header_of(window)))
+    rows, columns = window.case.pixels.shape
+    around = ((rows, 2 * rows), (columns, columns // 2))
+    scan = replace(window, case=replace(window.case, pixels=np.pad(window.case.pixels, around)))
+    found = model.analyze(film(scan, header_of(window)))
+    assert plain
+    assert [detection.tooth for detection in found] == [detection.tooth for detection in plain]
+    for one, other in zip(found, plain, strict=True):
+        assert one.box is not None
+        assert other.box is not None
+        x0, y0, x1, y1 = other.box
+        assert one.box == pytest.approx((x0 + columns, y0 + rows, x1 + columns, y1 + rows), abs=4)
+
+
 def test_a_contradiction_is_flagged(model: LoadedIntraoralTeeth, windows: list[WindowCase]) -> None:
     """Where the header names the other jaw, most films carry a flag that says so; told the truth, few do."""
     flagged = {True: 0, False: 0}
@@ -215,7 +234,10 @@ def test_another_tooth_in_the_header_is_flagged(model: LoadedIntraoralTeeth, win
 
 
 def test_a_mirrored_film_is_turned(model: LoadedIntraoralTeeth, windows: list[WindowCase]) -> None:
-    """A film whose front lies where its back belongs gives the same teeth, their boxes mirrored."""
+    """A film whose front lies where its back belongs gives the same teeth, their boxes mirrored.
+
+    It may as well be its side that is told wrongly, so every number is uncertain and says why.
+    """
     window = next(w for w in windows if header_of(w).ImageLaterality != "B")
     right = header_of(window)
     wrong = header_of(window)
@@ -230,6 +252,8 @@ def test_a_mirrored_film_is_turned(model: LoadedIntraoralTeeth, windows: list[Wi
         assert one.box is not None
         assert other.box is not None
         assert one.box == (columns - other.box[2], other.box[1], columns - other.box[0], other.box[3])
+        assert {UNCERTAIN, ORIENTATION_CONTRADICTS} <= set(one.flags)
+        assert ORIENTATION_CONTRADICTS not in other.flags
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (60, 90), (200, 120)])

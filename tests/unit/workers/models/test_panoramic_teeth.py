@@ -53,6 +53,16 @@ def test_phantoms(model: LoadedPanoramicTeeth) -> None:
     assert figures["duplicates"] == 0
 
 
+@pytest.mark.parametrize("grey", [0.0, 1.0])
+def test_a_wide_border_hides_no_teeth(model: LoadedPanoramicTeeth, grey: float) -> None:
+    """A film in the middle of a much larger even picture (a scan, a print layout) gives the teeth of the film."""
+    plain = phantom_image(panoramic_phantom(300, rows=752, columns=1440))
+    alone = [detection.tooth for detection in model.analyze(plain)]
+    found = model.analyze(image_of(np.pad(plain.pixels, 600, constant_values=grey)))
+    assert len(alone) >= 24
+    assert [detection.tooth for detection in found] == alone
+
+
 def test_full_size_phantom(model: LoadedPanoramicTeeth) -> None:
     """At the size of a real device each tooth has a certainty, a tight box and a mask; missing teeth are missing."""
     phantom = panoramic_phantom(42, missing=(16, 25, 36, 46))
