@@ -14,7 +14,7 @@ from workers.models.panoramic_teeth import LoadedPanoramicTeeth, PanoramicTeeth
 from workers.models.spine import LoadedSpine, Spine
 from workers.models.view import Plane
 
-_CLEAR = 0.5  # how well a tooth is seen at least; no limb of 352 looks shows one
+_CLEAR = 0.5  # how well a tooth is seen at least; no limb shows one
 _TEETH = 2
 _SPINE = 0.38  # mean heat of the vertebrae; limbs have 0.35 at most
 

@@ -71,8 +71,8 @@ _OTHER_SIDE = np.array(  # the same of a tooth and one of the other side
 # fitted with 0.24 and 0.21 number the validation films equally well (F1 0.943).
 _CLOSED = {True: 0.22, False: 0.3}
 _DRIFTS = (4, 5, 6, 7)  # whose loss lets the teeth behind them move up
-_FREEDOM = 10.0  # of the Student t density: an odd arch is odd under every numbering
-_SHIFT, _SCALE = 20.0, 0.06  # how far the numbers of the pixels may misplace the arch, and misjudge its width
+FREEDOM = 10.0  #: of the Student t density: an odd arch is odd under every numbering
+SHIFT, SCALE = 20.0, 0.06  #: how far the numbers of the pixels may misplace the arch, and misjudge its width
 _WEIGHT = 0.75  # against the evidence of the pixels; 0.5 to 1 do as well
 _FEWEST = 6  # teeth; fewer do not show where the arch lies
 _OUTLIER = 12.0  # units; what lies further off counts less when the arch is laid over the mean one
@@ -90,7 +90,7 @@ def _covariance() -> NDArray[np.float64]:
     """(32, 32) of the places of all teeth, in the order of ``arch.FDI``; shift and scale of the whole arch are free."""
     alike = np.equal.outer(_SIDE, _SIDE)
     own = np.where(alike, _SAME_SIDE[np.ix_(_ROW, _ROW)], _OTHER_SIDE[np.ix_(_ROW, _ROW)])
-    return np.asarray(own * np.outer(_SIDE, _SIDE) + _SHIFT**2 + _SCALE**2 * np.outer(_MEAN, _MEAN))
+    return np.asarray(own * np.outer(_SIDE, _SIDE) + SHIFT**2 + SCALE**2 * np.outer(_MEAN, _MEAN))
 
 
 _COVARIANCE = _covariance()
@@ -114,7 +114,7 @@ def strain(places: NDArray[np.float64], classes: NDArray[np.intp]) -> NDArray[np
     factor = np.linalg.cholesky(_COVARIANCE[classes[:, :, None], classes[:, None, :]])
     off = np.linalg.solve(factor, (places - mean)[:, :, None])[:, :, 0]
     spread = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1)
-    return np.asarray((spread + (_FREEDOM + len(places)) * np.log1p((off**2).sum(1) / _FREEDOM)) / 2)
+    return np.asarray((spread + (FREEDOM + len(places)) * np.log1p((off**2).sum(1) / FREEDOM)) / 2)
 
 
 def laid_over(x: NDArray[np.float64], classes: NDArray[np.intp]) -> NDArray[np.float64] | None:

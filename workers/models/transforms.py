@@ -4,6 +4,7 @@ The gateway does not run these; it takes the same steps by the same functions, w
 to which ``@`` refers (see ``workers.training.monai_config``). They work on dictionaries, as most of MONAI's bundles do.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,9 @@ class _PictureTransform(MapTransform):
             changed[key] = torch.from_numpy(np.ascontiguousarray(self.changed(changed[key], data), np.float32))
         return changed
 
+    @abstractmethod
     def changed(self, value: Any, data: Data) -> Floats:  # noqa: ANN401 - a path or a picture
-        raise NotImplementedError
+        ...
 
 
 class ReadPictured(_PictureTransform):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.domain.errors import ConfigurationError
 from workers.models.arch import FDI, MIRRORED, UPPER
+from workers.models.spacing import FREEDOM, SCALE, SHIFT
 from workers.training.grey import read_labels
 from workers.training.teeth.panoramics import STRETCHED_ASPECT, check_labels, read_manifest, true_aspect
 
@@ -29,7 +30,6 @@ _PULL = 20.0  # units: how much a film with few teeth is held to the width of th
 _OUTLIER = 12.0  # units; teeth further off count less when an arch is laid over the mean one
 _MOST = 3.5 * 1.4826  # median deviations, 3.5 standard ones; a wrong number in a map must not widen the table
 _RIDGE = 1.0  # square units
-_FREEDOM, _SHIFT, _SCALE = 10.0, 20.0, 0.06  # of the density of workers.models.spacing
 _TURNS, _STEPS, _ROUNDS = 5, 20, 5  # of laying over; of EM; of tables and shares in turn
 _MIRROR = np.array(MIRRORED[1:]) - 1
 _SIDE = np.array([-1.0 if fdi // 10 in {1, 4} else 1.0 for fdi in FDI])
@@ -153,12 +153,12 @@ def _inverse(covariance: Floats, seen: NDArray[np.bool_]) -> Floats:
 def _shares(off: Floats, closing: Floats, mean: Floats, covariance: Floats) -> Floats:
     """(2,) shares of ``closing`` that make deviations most likely under the density of ``spacing``, a Student t."""
     seen = np.isfinite(off)
-    inverse = _inverse(covariance + _SHIFT**2 + _SCALE**2 * np.outer(mean, mean), seen)
+    inverse = _inverse(covariance + SHIFT**2 + SCALE**2 * np.outer(mean, mean), seen)
     columns = np.stack([*(closing * seen), np.where(seen, off, 0)], 2)
     products, shares = columns.transpose(0, 2, 1) @ inverse @ columns, np.zeros(2)
     for _ in range(_STEPS):
         rest = np.append(-shares, 1)
-        weight = (_FREEDOM + seen.sum(1)) / (_FREEDOM + rest @ products @ rest)
+        weight = (FREEDOM + seen.sum(1)) / (FREEDOM + rest @ products @ rest)
         total = np.einsum("n,nij->ij", weight, products)
         shares = np.linalg.solve(total[:2, :2], total[:2, 2])
     return shares
