@@ -151,6 +151,11 @@ def _told(run: Callable[[], list[str]]) -> int:
     except KeyboardInterrupt:
         print("dentgate: stopped; --resume goes on with what lies in --out", file=sys.stderr)
         return 1
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"dentgate: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     print("\n".join(lines))
     return 0
 

@@ -149,13 +149,6 @@ class EmbeddedBroker:
         if self._process is None or self._process.poll() is not None:
             self.start()
 
-    def wait_ended(self, seconds: float) -> bool:
-        """True if the server process ends by itself within that time."""
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(seconds)
-        return self._process is None or self._process.poll() is not None
-
     def stop(self) -> None:
         """Stop the server by its own pid."""
         if self._process is not None and self._process.poll() is None:

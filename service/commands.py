@@ -151,7 +151,7 @@ def check(settings: Settings, _options: Namespace, _stop: threading.Event) -> in
             print(f"ok    {name}: {ask() or 'works'}")
         except (DentgateError, SQLAlchemyError, OSError) as error:
             bad += 1
-            print(f"FAIL  {name}: {error}")
+            print(f"FAIL  {name}: {_in_one_line(error)}")
     if settings.destination and not settings.analysis.allow_research_models:
         print("note  analysis.allow_research_models is false: results of research models are held, not delivered")
     return 1 if bad else 0
@@ -300,10 +300,15 @@ def _check_destination(services: Services, name: str) -> str:
 def _readiness(name: str, ask: Callable[[], str | None]) -> ReadinessItem:
     try:
         return ReadinessItem(name, ok=True, detail=ask() or "")
-    except (DentgateError, OSError) as error:
-        return ReadinessItem(name, ok=False, detail=str(error))
-    except SQLAlchemyError as error:
-        return ReadinessItem(name, ok=False, detail=type(error).__name__)  # its text may hold rows
+    except (DentgateError, SQLAlchemyError, OSError) as error:
+        return ReadinessItem(name, ok=False, detail=_in_one_line(error))
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong. SQLAlchemy's own text is a whole statement, and may hold rows."""
+    if not isinstance(error, SQLAlchemyError):
+        return str(error)
+    return f"the database cannot answer ({type(error).__name__}); was it migrated (`dentgate migrate`), does it run?"
 
 
 def _children(options: Namespace, broker_url: str) -> list[Child]:

@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import (
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from service.destination_settings import DestinationSettings, Section
 from service.domain.codes import EXAMINATIONS, Code, code_from
@@ -31,8 +25,6 @@ AeTitle = Annotated[
 ]
 PREFIX = "DENTGATE_"
 _YES_OR_NO = {"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"}  # what pydantic reads as bool
-
-
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -277,17 +269,17 @@ class Settings(Section):
                 raise ValueError(message)
         return self
 
-    def with_broker(self, url: str) -> Self:
-        """The same settings with another broker."""
-        return self.model_copy(update={"broker": BrokerSettings(url=url)})
-
     @model_validator(mode="after")
     def _unique_destinations(self) -> Self:
         names = [destination.name for destination in self.destination]
-        if len(names) != len(set(names)):
-            message = "two destinations have the same name"
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            message = f"two destinations are called {', '.join(twice)}; give each a name of its own"
             raise ValueError(message)
         return self
+
+    def with_broker(self, url: str) -> Self:
+        """The same settings with another broker."""
+        return self.model_copy(update={"broker": BrokerSettings(url=url)})
 
 
 def _folder(url: str) -> Path | None:

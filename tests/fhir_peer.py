@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -18,11 +16,14 @@ from service.domain.review import Entry, apply, signature_of
 from service.export.fhir import FhirServer
 from service.results import diagnostic_report
 from tests.builders import ALGORITHM, analysis_of, destination_of, xray
+from tests.http_peers import Reply, Request, serving
 from tests.subjects import subject_of
 
 Answer = tuple[int, dict[str, str], bytes]
 #: Method, path with query, body, and what asks the real record -> the answer; None cuts the connection.
 Script = Callable[[str, str, bytes, Callable[[], Answer]], Answer | None]
+#: headers that the proxy hands on to the record, and back
+_PASSED, _KEPT = {"content-type", "if-match", "if-none-exist", "prefer", "accept"}, {"content-type", "location", "etag"}
 
 
 class Record:
@@ -130,44 +131,22 @@ def front(base: str, script: Script) -> Iterator[str]:
     upstream, _, path = base.partition("/fhir")
     with httpx.Client(trust_env=False, base_url=upstream, timeout=30) as client:
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # head and body are two writes: without it each answer waits 40 ms
+        def answer(request: Request) -> Reply | None:
+            headers = {name: value for name, value in request.headers.items() if name.lower() in _PASSED}
 
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                passed = {"content-type", "if-match", "if-none-exist", "prefer", "accept"}
-                headers = {name: value for name, value in self.headers.items() if name.lower() in passed}
+            def forward() -> Answer:
+                answer = client.request(request.method, request.path, content=request.body or None, headers=headers)
+                said = {name: value for name, value in answer.headers.items() if name.lower() in _KEPT}
+                return answer.status_code, said, answer.content
 
-                def forward() -> Answer:
-                    answer = client.request(self.command, self.path, content=body or None, headers=headers)
-                    kept = {"content-type", "location", "etag"}
-                    said = {name: value for name, value in answer.headers.items() if name.lower() in kept}
-                    return answer.status_code, said, answer.content
+            scripted = script(request.method, request.path.removeprefix(f"/fhir{path}"), request.body, forward)
+            if scripted is None:
+                return None
+            status, said, content = scripted
+            return Reply(status, content, said)
 
-                answer = script(self.command, self.path.removeprefix(f"/fhir{path}"), body, forward)
-                if answer is None:
-                    self.close_connection = True
-                    return
-                self.send_response(answer[0])
-                for name, value in answer[1].items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer[2])))
-                self.end_headers()
-                self.wfile.write(answer[2])
-
-            do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server calls
-
-            def log_message(self, *_: object) -> None:
-                """Stay quiet."""
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            server.daemon_threads = False  # so that the end waits for every answer under way
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-            thread.start()
-            yield f"http://127.0.0.1:{server.server_port}/fhir{path}"
-            server.shutdown()
-            thread.join()
+        with serving(answer) as url:
+            yield f"{url}/fhir{path}"
 
 
 def offering(*, transaction: bool = True, **creates: bool) -> Script:

@@ -2,17 +2,16 @@
 
 import functools
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from service.domain.result import Delivery
 from service.export.fhir import FhirServer
 from service.results import diagnostic_report
 from tests.builders import analysis_of, destination_of, xray
+from tests.http_peers import Reply, Request, serving
 from tests.subjects import subject_of
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -74,34 +73,15 @@ def healthy(method: str, path: str, body: bytes) -> Answer:
 def server(script: Script = healthy, headers: Heard | None = None) -> Iterator[FhirServer]:
     """The destination of a server that answers by a script; None falls back to ``healthy``. Keeps what it heard."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are two writes: without it each answer waits 40 ms
+    def answer(request: Request) -> Reply:
+        if headers is not None:
+            headers.append((request.method, request.headers))
+        asked = (request.method, request.path, request.body)
+        status, said, content = script(*asked) or healthy(*asked)
+        return Reply(status, content, said)
 
-        def do_GET(self) -> None:
-            if headers is not None:
-                headers.append((self.command, self.headers))
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = script(self.command, self.path, body) or healthy(self.command, self.path, body)
-            self.send_response(answer[0])
-            for name, value in answer[1].items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer[2])))
-            self.end_headers()
-            self.wfile.write(answer[2])
-
-        do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
-        http_server.daemon_threads = False  # so that the end waits for every answer under way
-        thread = threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield FhirServer(destination_of(f"fhir+http://127.0.0.1:{http_server.server_port}/fhir"), "DENTGATE")
-        http_server.shutdown()
-        thread.join()
+    with serving(answer) as url:
+        yield FhirServer(destination_of(f"fhir+{url}/fhir"), "DENTGATE")
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 Batch = NDArray[np.float32]
 MOST_IMAGES = 32  #: of several calls in one pass; a single call may bring more
 _AT_ONCE_CUDA = 4  # studies
+_SIDE_BY_SIDE = 2  # images on a CPU
 _IMAGES = 4  # dimensions of an output that is itself an image: batch, channels, rows, columns
 
 
@@ -85,20 +87,74 @@ class OpenVinoRunner:
             warnings.simplefilter("ignore", DeprecationWarning)  # it traces with torch.jit, which torch deprecates
             inputs = [openvino.PartialShape([-1, *shape])]
             model = openvino.convert_model(net.eval(), example_input=example, input=inputs)
-        self._channels_last = len(model.output().partial_shape) == _IMAGES
-        if self._channels_last:  # as the plugin computes: spares it a transposition of the whole output
-            steps = openvino.preprocess.PrePostProcessor(model)
-            steps.output().model().set_layout(openvino.Layout("NCHW"))
-            steps.output().tensor().set_layout(openvino.Layout("NHWC"))
-            model = steps.build()
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._request: Any = _core().compile_model(model, "CPU", hints).create_infer_request()
+        images = len(model.output().partial_shape) == _IMAGES
+        self._engine: _SideBySide | _Together = _SideBySide(model, shape) if images else _Together(model)
 
     def __call__(self, batch: Batch) -> Batch:
         """Run one batch."""
+        return self._engine(np.ascontiguousarray(batch))
+
+
+class _Together:
+    """A network whose output is small, in OpenVINO: the whole batch at once, whatever its size."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - OpenVINO is not annotated
+        self._request = _compiled(model, PERFORMANCE_HINT="LATENCY").create_infer_request()
+
+    def __call__(self, batch: Batch) -> Batch:
         # the request keeps its buffer and uses it again: what is given away is a copy
-        output = np.array(self._request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)[0])
-        return output.transpose(0, 3, 1, 2) if self._channels_last else output
+        return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[0])
+
+
+class _SideBySide:
+    """A network from images to images, in OpenVINO: two at a time, each on half of the cores; an odd one on all.
+
+    Two, because a film is looked at together with its mirror image: they wait for each other once, where a batch waits
+    after every layer. Each runs as a graph of fixed shape, because only from such a graph does the plugin give the
+    output as it computed it, channels last; of a batch of free size it turns the whole output around.
+    """
+
+    def __init__(self, model: Any, shape: tuple[int, int, int]) -> None:  # noqa: ANN401 - OpenVINO is not annotated
+        openvino = _openvino()
+        model.reshape([1, *shape])
+        steps = openvino.preprocess.PrePostProcessor(model)
+        steps.output().model().set_layout(openvino.Layout("NCHW"))
+        steps.output().tensor().set_layout(openvino.Layout("NHWC"))
+        self._model, self._tensor = steps.build(), openvino.Tensor
+        self._two = _compiled(self._model, NUM_STREAMS=_SIDE_BY_SIDE)
+        self._requests = self._new_requests()
+
+    def __call__(self, batch: Batch) -> Batch:
+        output = np.empty((len(batch), *tuple(self._two.output().shape)[1:]), np.float32)
+        odd = len(batch) % _SIDE_BY_SIDE
+        for first in range(0, len(batch) - odd, _SIDE_BY_SIDE):
+            self._pass(self._requests, batch, output, first)
+        if odd:
+            self._pass([self._alone], batch, output, len(batch) - 1)
+        return output.transpose(0, 3, 1, 2)
+
+    @functools.cached_property
+    def _alone(self) -> Any:  # noqa: ANN401 - OpenVINO is not annotated
+        return _compiled(self._model, PERFORMANCE_HINT="LATENCY").create_infer_request()
+
+    def _new_requests(self) -> list[Any]:
+        return [self._two.create_infer_request() for _ in range(_SIDE_BY_SIDE)]
+
+    def _pass(self, requests: Sequence[Any], batch: Batch, output: Batch, first: int) -> None:
+        """Image ``first`` and as many behind it as there are requests. What they read and write is their own."""
+        done = False
+        try:
+            for number, request in enumerate(requests, first):
+                request.set_input_tensor(self._tensor(batch[number : number + 1]))
+                request.start_async()
+            for number, request in enumerate(requests, first):
+                request.wait()
+                output[number] = request.get_output_tensor().data[0]
+            done = True
+        finally:
+            if not done:  # one may still run, or tell its error again
+                self._requests = self._new_requests()
+                self.__dict__.pop("_alone", None)
 
 
 @dataclass(eq=False, slots=True)
@@ -179,6 +235,10 @@ def studies_at_once(settings: AnalysisSettings) -> int:
     """How many studies a process reads at once: as set, or what suits the device."""
     cuda = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
     return settings.studies_at_once or (_AT_ONCE_CUDA if cuda else 1)
+
+
+def _compiled(model: Any, **hints: object) -> Any:  # noqa: ANN401 - OpenVINO is not annotated
+    return _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **hints})
 
 
 @functools.cache

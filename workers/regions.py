@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import measure
 
 from service.domain.finding import Finding, HeatMap, Measurement, Region
+from workers.contours import contours, simplified
 
 _SLACK = 0.9  # pixels the outline may stray from the mask's edge
 _FEWEST_POINTS = 3
@@ -99,7 +99,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     """Alternating run lengths, row by row, beginning with "off" (which may be 0 long); they sum to the mask's size."""
     flat = np.concatenate([[False], mask.ravel(), [not mask.ravel()[-1]] if mask.size else [True]])
     edges = np.nonzero(flat[1:] != flat[:-1])[0]
-    return tuple(int(run) for run in np.diff(np.concatenate([[0], edges])))
+    return tuple(np.diff(np.concatenate([[0], edges])).tolist())
 
 
 def mask_of(region: Region) -> NDArray[np.bool_]:
@@ -116,15 +116,15 @@ def outline(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> tuple[
 
     Marching squares on the mask with a margin, then Douglas-Peucker; the first point is not repeated.
     """
-    contours = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
-    if not contours:
+    lines = contours(mask)
+    if not lines:
         return ()
-    largest = max(contours, key=lambda points: abs(_area(points)))
-    simple = measure.approximate_polygon(largest, _SLACK)[:-1]
+    largest = lines[0] if len(lines) == 1 else max(lines, key=lambda points: abs(_area(points)))
+    simple = simplified(largest, _SLACK)[:-1]
     if len(simple) < _FEWEST_POINTS:
         simple = largest[:-1]
-    # index 1 of the padded mask is the middle of the first pixel, which lies half a pixel from its corner
-    return tuple((float(x - 0.5 + origin[0]), float(y - 0.5 + origin[1])) for y, x in simple)
+    # (1, 1) is the middle of the first pixel, which lies half a pixel from its corner
+    return tuple((x - 0.5 + origin[0], y - 0.5 + origin[1]) for y, x in simple.tolist())
 
 
 def _area(points: NDArray[np.float64]) -> float:

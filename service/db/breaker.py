@@ -54,7 +54,7 @@ def silent(db: Database, destination: str, message: str, retry_after: float | No
         db: the record.
         destination: name.
         message: what happened.
-        retry_after: seconds that it named; else the time doubles from 2 s to a minute.
+        retry_after: seconds that it named. They only lengthen the time, which doubles from 2 s to a minute.
     """
     for _ in range(2):
         try:
@@ -63,8 +63,8 @@ def silent(db: Database, destination: str, message: str, retry_after: float | No
                 if state is None:
                     state = DestinationState(destination=destination, failures=0)
                     session.add(state)
-                longest = min(FIRST_SECONDS * 2.0 ** min(state.failures, _MOST_DOUBLINGS), LONGEST_SECONDS)
-                seconds = longest if retry_after is None else min(retry_after, LONGEST_WISH_SECONDS)
+                least = min(FIRST_SECONDS * 2.0 ** min(state.failures, _MOST_DOUBLINGS), LONGEST_SECONDS)
+                seconds = min(max(least, retry_after or 0.0), LONGEST_WISH_SECONDS)
                 state.failures, state.message = state.failures + 1, message
                 state.not_before, state.asked_until = clock.now() + timedelta(seconds=seconds), None
         except IntegrityError:  # another worker made the row at the same moment

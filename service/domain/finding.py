@@ -5,10 +5,16 @@ is the top left corner of the first pixel (as in SCOORD, PS3.3 C.18.6).
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+_NOT_WRITTEN = {"rejected", "reviewed"}  # by a person: kept elsewhere
+#: Flag of a finding whose place is not sure.
+UNCERTAIN = "number-uncertain"
+#: Kinds that are there anyway: they say where something is, and nothing about it.
+LANDMARKS = frozenset({"tooth", "vertebra"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +180,8 @@ class Analysis:
 
     def to_json(self) -> bytes:
         """The analysis of a model as UTF-8 JSON; ``from_json`` gives it back equal. Reviews are kept elsewhere."""
-        document = asdict(self) | {"started_at": self.started_at.isoformat()}
-        del document["rejected"]
-        for finding in document["findings"]:
-            del finding["reviewed"]
-        return json.dumps(document, separators=(",", ":")).encode()
+        document = _written(self) | {"started_at": self.started_at.isoformat()}
+        return json.dumps(document, separators=(",", ":"), default=_written).encode()
 
     @classmethod
     def from_json(cls, raw: bytes) -> "Analysis":
@@ -195,6 +198,11 @@ class Analysis:
             refused=document.get("refused", ""),
             looks_for=tuple(document.get("looks_for", ("tooth",))),  # analyses of version 0.1 looked for teeth
         )
+
+
+def _written(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass of an analysis
+    """Its attributes as they are (``asdict`` would copy every number); the encoder asks again for those below."""
+    return {each.name: getattr(value, each.name) for each in fields(value) if each.name not in _NOT_WRITTEN}
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from service.domain.finding import Analysis, Finding, Judgement, Region, Reviewed
+from service.domain.finding import UNCERTAIN, Analysis, Finding, Judgement, Region, Reviewed
 from service.domain.tracking import derived_uid, tracking_label, tracking_uid
-
-UNCERTAIN_NUMBER = "number-uncertain"
 
 
 class Deed(StrEnum):
@@ -310,7 +308,7 @@ def _standing(judged: Judged, since: int) -> Finding:
     was = judged.ai.label if judged.judgement is Judgement.CHANGED and judged.ai is not None else ""
     revised = bool(since) and judged.number > since
     reviewed = Reviewed(judged.judgement, judged.tracking_uid, judged.label, judged.place, was, revised)
-    flags = tuple(flag for flag in judged.value.flags if flag != UNCERTAIN_NUMBER)
+    flags = tuple(flag for flag in judged.value.flags if flag != UNCERTAIN)
     return replace(judged.value, flags=flags, reviewed=reviewed)
 
 

@@ -4,6 +4,7 @@ The SNOMED CT codes are those of PS3.16 CID 4018 (permanent) and 4019 (deciduous
 site needs no laterality modifier. There is no registered coding scheme for FDI numbers: FDI goes into text only.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -96,8 +97,21 @@ _ROWS = (
 
 TEETH: dict[int, Tooth] = {row[0]: Tooth(*row) for row in _ROWS}
 PERMANENT: tuple[int, ...] = tuple(fdi for fdi, tooth in TEETH.items() if not tooth.deciduous)
+_UPPER, _LOWER = (*range(18, 10, -1), *range(21, 29)), (*range(48, 40, -1), *range(31, 39))
+_UPPER_DECIDUOUS, _LOWER_DECIDUOUS = (*range(55, 50, -1), *range(61, 66)), (*range(85, 80, -1), *range(71, 76))
 
 
 def tooth_of(fdi: int) -> Tooth:
     """The tooth of an FDI number. Raises KeyError for a number that ISO 3950 does not know."""
     return TEETH[fdi]
+
+
+def chart_rows(teeth: Iterable[int]) -> tuple[tuple[int, ...], ...]:
+    """FDI numbers of a tooth chart, row by row from above, the patient's right at the left.
+
+    Args:
+        teeth: those that must have a place: with a deciduous one among them the chart has their two rows as well.
+    """
+    if any(TEETH[fdi].deciduous for fdi in teeth):
+        return (_UPPER, _UPPER_DECIDUOUS, _LOWER_DECIDUOUS, _LOWER)
+    return (_UPPER, _LOWER)

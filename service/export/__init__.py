@@ -41,9 +41,9 @@ class Destination(Protocol):
         """
 
 
-#: Who reads at a DICOM destination -> what it really shows (docs/decisions.md). Results that a viewer cannot show are
-#: left out: OHIF's page ends in white at a SEG without plane and in
-#: black at an SR without regions, and lists presentation states with a warning only.
+#: Who reads at a DICOM destination -> what it really shows (decision 22 in docs/decisions.md). Results that a viewer
+#: cannot show are left out: OHIF's page ends in white at a SEG without plane and in black at an SR without regions, and
+#: lists presentation states with a warning only.
 VIEWERS: dict[str, tuple[str, ...]] = {
     "ohif": ("sr-text", "seg-plane", "secondary-capture"),
     "weasis": ("sr", "seg", "presentation-state", "key-objects"),

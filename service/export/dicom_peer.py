@@ -19,8 +19,6 @@ _ANSWER_SECONDS = 30.0
 _RELEASE_SECONDS, _ABORT_SECONDS = 5.0, 1.0  # all is said by then, and the worker's hard limit may be near
 _MAX_PDU = 131072
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5 6.2, VR AE: no control character, no backslash
-
-
 #: presentation context for C-ECHO
 ECHO = (str(Verification), "1.2.840.10008.1.2")
 _SUCCESS = 0x0000
@@ -129,7 +127,7 @@ class DicomPeer:
                 evt_handlers=[(evt.EVT_CONN_OPEN, _ready, [opened]), *handlers],
             )
         except OSError as error:  # the name does not resolve
-            message = f"{self} cannot be reached: {error.strerror or type(error).__name__}"
+            message = f"{self} cannot be reached: {error.strerror or type(error).__name__}; is the host right?"
             raise Unavailable(message) from error
         if assoc.is_established:
             return assoc

@@ -13,7 +13,7 @@ from service.domain.errors import DentgateError, Held, Permanent
 from service.domain.result import Delivery, Result
 from service.export.fhir_capability import NO_FHIR, Capability, Form, capability_of, choose
 from service.export.fhir_document import document_of, send_document, withdraw_document
-from service.export.fhir_matching import ANY, Matching, Rules
+from service.export.fhir_matching import Matching, Rules
 from service.export.fhir_plan import Plan, is_about, plan_of, withdrawal_of, without
 from service.export.fhir_record import JSON, MISSHAPEN, Conflict, Json, Record, TooLarge, identifier_of, name_of
 from service.export.fhir_sending import add_provenance, as_single, as_transaction, has_provenance
@@ -36,18 +36,15 @@ class FhirServer:
         """Take address and rules from the settings; nothing is opened yet.
 
         Args:
-            entry: its url is ``fhir+http(s)://host[:port]/base``; ``?patient-system=URI`` is short for
-                ``patient_systems = { "*" = URI }``.
+            entry: its url is ``fhir+http(s)://host[:port]/base``.
             calling_ae: not used, FHIR knows no AE titles.
 
         Raises:
-            ConfigurationError: no host, a wrong port or an unknown parameter.
+            ConfigurationError: no host, a wrong port, a query, or a login or file that cannot be used.
         """
         del calling_ae
-        self._server = HttpServer(entry, "fhir", ["patient-system"])
-        system = self._server.parameters.get("patient-system")
-        anybody = {ANY: system} if system else {}
-        self._rules = Rules(anybody | entry.patient_systems, entry.order_systems, entry.create_patient)
+        self._server = HttpServer(entry, "fhir")
+        self._rules = Rules(entry.patient_systems, entry.order_systems, entry.create_patient)
         self._form, self._dicomweb_url = entry.form, entry.dicomweb_url
 
     def deliver(self, delivery: Delivery) -> str:

@@ -51,7 +51,7 @@ def capability_of(record: Record) -> Capability:
         raise Permanent(message)
     version = str(statement.get("fhirVersion"))
     if not version.startswith("4."):
-        message = f"the server speaks FHIR {version}, reports are FHIR 4"
+        message = f"the server speaks FHIR {version}, reports are FHIR 4; write its base for R4 into the url"
         raise Permanent(message)
     try:
         return _read(statement, version)

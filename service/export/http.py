@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from service.domain.errors import ConfigurationError, DentgateError, Permanent, Transient, Unavailable
 from service.export.access import Access, open_access
@@ -26,26 +26,23 @@ _MENDS = {
 class HttpServer:
     """One HTTP server of the settings, for the life of the process: its base address, whom we trust, who we are."""
 
-    def __init__(self, entry: DestinationSettings, prefix: str, parameters: Iterable[str] = ()) -> None:
+    def __init__(self, entry: DestinationSettings, prefix: str) -> None:
         """Take address, trust and login from the settings; nothing is opened yet.
 
         Args:
             entry: its url is ``<prefix>+http(s)://host[:port]/base``.
             prefix: what stands before http in the scheme.
-            parameters: what may stand in the query of the url.
 
         Raises:
-            ConfigurationError: no host, a wrong port, an unknown parameter, a login in the url, or an unusable file.
+            ConfigurationError: no host, a wrong port, a query, a login in the url, or an unusable file.
         """
         parts = urlsplit(entry.url)
-        self.parameters = dict(parse_qsl(parts.query))
         try:
-            sound = bool(parts.hostname) and parts.port != 0 and not set(self.parameters) - set(parameters)
+            sound = bool(parts.hostname) and parts.port != 0 and not parts.query
         except ValueError:
             sound = False
         if not sound:
-            query = "".join(f"[?{name}=...]" for name in parameters)
-            message = f"write the url as {prefix}+http(s)://host[:port]/base{query}"
+            message = f"write the url as {prefix}+http(s)://host[:port]/base"
             raise ConfigurationError(message)
         if "@" in parts.netloc:
             message = 'take the login out of the url and set auth = "basic", username and password_file'

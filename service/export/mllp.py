@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from service.domain.errors import ConfigurationError, Permanent, Transient, Unavailable
 from service.domain.result import Delivery, Result
-from service.export.tls import client_context
+from service.export.tls import client_context, why_untrusted
 from service.settings import DestinationSettings
 
 _START, _END = b"\x0b", b"\x1c\r"
@@ -97,13 +97,14 @@ class Mllp:
                 with client_context(self._tls).wrap_socket(plain, server_hostname=self._host) as secure:
                     yield secure
         except ssl.SSLCertVerificationError as error:
-            message = f"{self._peer}: its certificate is not trusted ({error.verify_message})"
+            message = f"{self._peer}: its certificate is not trusted: {why_untrusted(error)}"
             raise Permanent(message) from None
         except TimeoutError:
             message = f"{self._peer} did not answer in time"
             raise Unavailable(message) from None
         except OSError as error:
-            message = f"{self._peer} cannot be reached or cut the connection: {error.strerror or type(error).__name__}"
+            cause = error.strerror or type(error).__name__
+            message = f"{self._peer} cannot be reached or cut the connection: {cause}; is it running, is the url right?"
             raise Unavailable(message) from None
 
     def _send(self, connection: socket.socket, message: bytes) -> None:
@@ -127,7 +128,7 @@ class Mllp:
             piece = connection.recv(65536)
             received += piece
             if not piece or len(received) > _LONGEST_ANSWER:
-                message = f"{self._peer} closed the connection or sent no acknowledgement"
+                message = f"{self._peer} closed the connection or sent no acknowledgement; does it speak MLLP?"
                 raise Unavailable(message)
         return bytes(received[:end].lstrip(_START))
 
@@ -149,7 +150,7 @@ def _parsed(raw: bytes, peer: str) -> _Answer:
         segments.setdefault(fields[0], fields)
     msa, err = segments.get("MSA", []) + [""] * 4, segments.get("ERR", []) + [""] * 9
     if not msa[1]:
-        message = f"{peer} answered with something else than an acknowledgement"
+        message = f"{peer} answered with something else than an acknowledgement; is it an HL7 v2 engine?"
         raise Transient(message)
     text = " ".join(part for part in (msa[3], err[8], err[7]) if part)
     return _Answer(_words(msa[1], 20), _words(msa[2], 200), _words(text, 500), err[3].split("^")[0])

@@ -13,9 +13,20 @@ from service.domain.errors import ConfigurationError, Permanent, Transient
 from service.settings import DestinationSettings
 
 _CONNECT_SECONDS = 10.0
-_PORTS = {"stow+https": 443, "fhir+https": 443, "mllps": 2575, "dicoms": 2762}
+_PORTS = {"stow+https": 443, "fhir+https": 443, "mllps": 2575}
 _SOON_DAYS = 30
 _SECONDS_PER_DAY = 86400.0
+#: OpenSSL's verification results -> what mends them.
+_UNTRUSTED = {
+    9: "is its clock or ours wrong?",
+    10: "its administrator must renew it",
+    18: "set ca_file to its authority's certificate",
+    19: "set ca_file to its authority's certificate",
+    20: "set ca_file to its authority's certificate",
+    21: "set ca_file to its authority's certificate, or have it send its whole chain",
+    62: "write the host into the url as its certificate names it",
+    64: "write the host into the url as its certificate names it",
+}
 
 
 def client_context(entry: DestinationSettings) -> ssl.SSLContext:
@@ -46,6 +57,11 @@ def client_context(entry: DestinationSettings) -> ssl.SSLContext:
             )
             raise ConfigurationError(message) from error
     return context
+
+
+def why_untrusted(error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with the peer's certificate, and what mends it."""
+    return f"{error.verify_message.rstrip('.')}; {_UNTRUSTED.get(error.verify_code, 'ask its administrator')}"
 
 
 def certificate_lives(entry: DestinationSettings) -> list[str]:
@@ -88,9 +104,8 @@ def _peer_certificate_ends(entry: DestinationSettings, host: str, port: int) -> 
         ):
             certificate = secure.getpeercert() or {}
     except OSError as error:
-        message = (
-            f"no TLS connection to {host}:{port}: {getattr(error, 'verify_message', '') or error.strerror or error}"
-        )
+        why = why_untrusted(error) if isinstance(error, ssl.SSLCertVerificationError) else error.strerror or error
+        message = f"no TLS connection to {host}:{port}: {why}"
         raise Transient(message) from None
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
 

@@ -14,21 +14,11 @@ import httpx
 
 from service import clock
 from service.domain.errors import Permanent, Unavailable
+from service.export.tls import why_untrusted
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
 _MAX_ANSWER = 16 * 2**20
 _MAX_WORDS = 500
-#: OpenSSL's verification results -> what mends them.
-_UNTRUSTED = {
-    9: "is its clock or ours wrong?",
-    10: "its administrator must renew it",
-    18: "set ca_file to its authority's certificate",
-    19: "set ca_file to its authority's certificate",
-    20: "set ca_file to its authority's certificate",
-    21: "set ca_file to its authority's certificate, or have it send its whole chain",
-    62: "write the host into the url as its certificate names it",
-    64: "write the host into the url as its certificate names it",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +141,7 @@ def _reason(error: Exception, private: Sequence[str]) -> str:
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        mend = _UNTRUSTED.get(cause.verify_code, "ask its administrator")
-        return f"the server's certificate is not trusted: {cause.verify_message.rstrip('.')}; {mend}"
+        return f"the server's certificate is not trusted: {why_untrusted(cause)}"
     if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
         return (
             f"the server ends the TLS connection ({cause.reason}); where it asks for a certificate, cert_file must be "

@@ -25,7 +25,7 @@ from service.listener.request import check_request
 from service.listener.wire import Closed, Malformed, Wire
 from service.settings import ListenerSettings, SourceSettings
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 ARTIM_SECONDS = 30.0  # the whole request must be here by then (PS3.8 9.1.5)
 _LINGER_SECONDS = 2.0
@@ -105,17 +105,17 @@ class Association:
         try:
             self._serve()
         except Malformed as error:
-            _log.warning("association from %s aborted: %s", self._host, error)
+            _LOG.warning("association from %s aborted: %s", self._host, error)
             self._abort(source=2, reason=error.reason)
         except TimeoutError:
-            _log.warning("association from %s aborted: silent for too long", self._host)
+            _LOG.warning("association from %s aborted: silent for too long", self._host)
             self._abort(source=2, reason=0)
         except (Closed, OSError) as error:
-            _log.info("connection from %s ended: %s", self._host, "we stop" if self._stopped else error)
+            _LOG.info("connection from %s ended: %s", self._host, "we stop" if self._stopped else error)
             if self._stopped:
                 self._abort(source=0, reason=0)
         except Exception as error:  # noqa: BLE001 - the edge of the thread: one association never takes others along
-            _log.error("association from %s failed: %s", self._host, type(error).__name__)
+            _LOG.error("association from %s failed: %s", self._host, type(error).__name__)
             self._abort(source=2, reason=0)
         finally:
             self._wire.close()
@@ -158,7 +158,7 @@ class Association:
         return primitive
 
     def _reject(self, rejection: Rejection, calling_ae: str) -> None:
-        _log.warning("association from %s at %s rejected: %s", calling_ae, self._host, rejection.words)
+        _LOG.warning("association from %s at %s rejected: %s", calling_ae, self._host, rejection.words)
         self._wire.send(struct.pack(">BxLxBBB", _ASSOCIATE_RJ, 4, rejection.result, rejection.source, rejection.reason))
         self._wire.linger(_LINGER_SECONDS)
 
@@ -175,7 +175,7 @@ class Association:
         request.presentation_context_definition_results_list = results
         self._wire.send(_acceptance(request, self._settings.max_pdu))
         began = time.monotonic()
-        _log.info("association from %s at %s: %d contexts accepted", calling_ae, self._host, len(contexts))
+        _LOG.info("association from %s at %s: %d contexts accepted", calling_ae, self._host, len(contexts))
         kept = max(_KEPT_OPEN_SECONDS, _KEPT_OPEN_QUIETS * self._settings.quiet_seconds)
         max_pdu = self._settings.max_pdu
         requests = self._requests(calling_ae, int(request.maximum_length_received or 0))
@@ -188,7 +188,7 @@ class Association:
         finally:
             self._touch(exchange.studies)
             counts = (exchange.stored, exchange.refused, time.monotonic() - began)
-            _log.info("association from %s at %s: %d stored, %d refused, %.1f s", calling_ae, self._host, *counts)
+            _LOG.info("association from %s at %s: %d stored, %d refused, %.1f s", calling_ae, self._host, *counts)
         if not exchange.refused and self._sends_at_once(calling_ae):
             self._complete = frozenset(exchange.brought)
         self._exchange = None  # it sends nothing any more
@@ -207,7 +207,7 @@ class Association:
         try:
             self._intake.touch(studies)
         except Exception as error:  # noqa: BLE001 - the instances are safe; at worst their study closes a little early
-            _log.warning("studies not touched: %s", type(error).__name__)
+            _LOG.warning("studies not touched: %s", type(error).__name__)
 
     def _abort(self, source: int, reason: int) -> None:
         try:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from service.domain.errors import OutOfResources
 from service.domain.study import ReceivedInstance, Recorded
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 Record = Callable[[Sequence[ReceivedInstance]], Sequence[Recorded]]
 
@@ -60,7 +60,7 @@ class GroupCommit:
             for ticket, answer in zip(group, answers, strict=True):
                 ticket.answer = answer
         except Exception as error:  # noqa: BLE001 - whatever the record raises, every sender of the group must hear it
-            _log.error("record failed for %d instances: %s", len(group), type(error).__name__)
+            _LOG.error("record failed for %d instances: %s", len(group), type(error).__name__)
             if len(group) > 1 and not isinstance(error, OperationalError):
                 for ticket in group:  # one that the database refuses must not take its neighbours along
                     self._write([ticket])

@@ -7,7 +7,7 @@ which they asked; what did not arrive is told again, for a day.
 
 import io
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -23,7 +23,7 @@ from service.domain.sent import read_report
 from service.domain.uid import is_uid
 from service.storage import Storage
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 REQUEST_COMMITMENT = 1  # action type
@@ -48,11 +48,6 @@ class Commitments:
         self._db, self._storage, self._ports = db, storage, dict(ports)
         self.taken: Callable[[], None] = lambda: None  # called after each request that will be told elsewhere
 
-    @property
-    def reachable(self) -> Collection[str]:
-        """AE titles that are told on a new association."""
-        return self._ports.keys()
-
     def request(self, raw: bytes, transfer_syntax_uid: str, calling_ae: str, host: str) -> Transaction | None:
         """Record a request; on return it is durable.
 
@@ -65,7 +60,7 @@ class Commitments:
         transaction_uid, instances = _read(raw, transfer_syntax_uid)
         here = calling_ae not in self._ports
         transaction = record.request(self._db, transaction_uid, calling_ae, host, instances, told_at_once=here)
-        _log.info("%s asks for commitment of %d instances", calling_ae, len(instances))
+        _LOG.info("%s asks for commitment of %d instances", calling_ae, len(instances))
         if here:
             return transaction
         self.taken()
@@ -80,7 +75,7 @@ class Commitments:
         report = read_report(_decoded(raw, transfer_syntax_uid))
         known = sent.answered(self._db, report)
         counts = (len(report.committed), len(report.failed), "" if known else ", which nobody asked for")
-        _log.info("%s reports on commitment: %d kept, %d failed%s", calling_ae, *counts)
+        _LOG.info("%s reports on commitment: %d kept, %d failed%s", calling_ae, *counts)
         return known
 
     def due(self) -> list[Transaction]:
@@ -135,7 +130,7 @@ class Commitments:
         try:
             self._storage.open(holding.storage_key).close()
         except OSError as error:
-            _log.error("commitment refused, %s: %s", holding.storage_key, type(error).__name__)
+            _LOG.error("commitment refused, %s: %s", holding.storage_key, type(error).__name__)
             return _PROCESSING_FAILURE
         return 0
 

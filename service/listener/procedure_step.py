@@ -19,7 +19,7 @@ from service.domain.errors import NotUnderstood
 from service.domain.uid import is_uid
 from service.listener.command import N_CREATE, N_SET, Command, Status
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 _IMAGES, _OTHERS = "ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence"
@@ -68,7 +68,7 @@ class ProcedureSteps:
         before = record.change(self._db, uid, status, instances)
         if before is None:
             return Status.NO_SUCH_INSTANCE, uid
-        _log.info("procedure step of %s: %s, %d instances", calling_ae, status or "changed", len(instances))
+        _LOG.info("procedure step of %s: %s, %d instances", calling_ae, status or "changed", len(instances))
         return (Status.SUCCESS if before == record.IN_PROGRESS else Status.PROCESSING_FAILURE), uid
 
 

@@ -13,7 +13,7 @@ from service.listener.command import N_ACTION, N_EVENT_REPORT, Command, Status, 
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST_COMMITMENT, Commitments, encoded
 from service.listener.wire import Wire
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _P_DATA, _COMMAND_LAST, _DATA, _DATA_LAST = 0x04, 0x03, 0x00, 0x02
 _HEADS = 6  # of a PDV within a PDU: length, context ID, control
@@ -74,7 +74,7 @@ class Promises:
             try:
                 event, information = self._commitments.report(transaction)
             except Exception as error:  # noqa: BLE001 - the database is away: the association must not die of it
-                _log.warning("commitment is told later: %s", type(error).__name__)
+                _LOG.warning("commitment is told later: %s", type(error).__name__)
                 continue
             self._message_id = self._message_id % _MOST_MESSAGE_IDS + 1
             command = event_report(self._message_id, PUSH_MODEL, PUSH_MODEL_INSTANCE, event)
@@ -90,7 +90,7 @@ class Promises:
         try:
             self._commitments.told(transaction, command.status)
         except Exception as error:  # noqa: BLE001 - the database is away: the association must not die of it
-            _log.warning("commitment is told again later: %s", type(error).__name__)
+            _LOG.warning("commitment is told again later: %s", type(error).__name__)
 
     def _pdus(self, context_id: int, data: bytes) -> bytes:
         """A data set in PDUs that the peer can take."""

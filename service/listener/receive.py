@@ -25,7 +25,7 @@ from service.listener.intake import Intake, Reception
 from service.listener.normalized import FIELDS, Requests
 from service.listener.wire import Closed, Malformed, Wire
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
 _LAST, _COMMAND = 0x02, 0x01
@@ -84,7 +84,7 @@ class _Message:
             self.comment = str(error)
         else:
             self.status, self.comment = Status.PROCESSING_FAILURE, "processing failure"
-            _log.error("request failed: %s", type(error).__name__)
+            _LOG.error("request failed: %s", type(error).__name__)
         self.drop()
 
     def drop(self) -> None:
@@ -286,7 +286,7 @@ class Exchange:
             return  # nothing to cancel, nothing was asked
         if message.status is not Status.SUCCESS:
             self.refused += 1
-            _log.info("refused with %04X: %s", message.status, message.comment or "operation not supported")
+            _LOG.info("refused with %04X: %s", message.status, message.comment or "operation not supported")
         body = response(message.command, message.status, message.comment)
         head = struct.pack(">BxLLBB", P_DATA, len(body) + 6, len(body) + 2, message.context_id, _COMMAND | _LAST)
         self._wire.send(head + body)

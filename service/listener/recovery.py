@@ -44,7 +44,7 @@ _GATHER = timedelta(minutes=10)  # images of a study that were written within it
 _PAUSE, _AGAIN, _TELL = 0.005, 60.0, 5.0  # seconds
 _ROUNDS = (60.0, 120.0, 240.0, 480.0, 0.0)  # while files cannot be read, with so many seconds after each
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class Found(StrEnum):
@@ -160,7 +160,7 @@ class Recovery:
             else:
                 tally[found] += 1
                 if found not in {Found.KNOWN, Found.GONE}:
-                    _log.warning("%s has no row: %s", file.key, found)
+                    _LOG.warning("%s has no row: %s", file.key, found)
             yield tally
         for images in gathered.values():
             tally += self._record(images, done)
@@ -173,25 +173,25 @@ class Recovery:
             try:
                 self._recover(stop)
             except (SQLAlchemyError, OSError, DentgateError) as error:
-                _log.warning("recovery: %s, tried again in %d s", type(error).__name__, _AGAIN)
+                _LOG.warning("recovery: %s, tried again in %d s", type(error).__name__, _AGAIN)
                 stop.wait(_AGAIN)
             else:
                 return
 
     def _recover(self, stop: threading.Event) -> None:
         for line in self.missing():
-            _log.error("recovery: %s", line)
+            _LOG.error("recovery: %s", line)
         since = clock.now() - RECENT
         tally = Tally()
         for pause in _ROUNDS:
             for tally in self.take_up(since):  # noqa: B007 - the last one is told
                 if stop.wait(_PAUSE):  # reception goes first
                     return
-            _log.info("recovery: %s", said(tally))
+            _LOG.info("recovery: %s", said(tally))
             if not tally[Found.UNREADABLE] or stop.wait(pause):
                 return
         line = "recovery: %d files cannot be read; mend the storage, then run `dentgate reconcile --take-up`"
-        _log.error(line, tally[Found.UNREADABLE])
+        _LOG.error(line, tally[Found.UNREADABLE])
 
     def _examine(self, file: Listed) -> _Image | Found:
         """The image in a file, if it is to be taken up; else why not."""
@@ -202,7 +202,7 @@ class Recovery:
         except FileNotFoundError:
             return Found.GONE  # retention was at it
         except (OSError, DentgateError) as error:
-            _log.warning("%s has no row and cannot be taken up: %s", key, type(error).__name__)
+            _LOG.warning("%s has no row and cannot be taken up: %s", key, type(error).__name__)
             return Found.UNREADABLE if isinstance(error, OSError) else Found.DAMAGED
         same = (Instance.sop_instance_uid == received.sop_instance_uid, Instance.sha256 == received.sha256)
         with self.db.session() as session:
@@ -226,7 +226,7 @@ class Recovery:
         except FileNotFoundError:
             return Found.GONE
         except (OSError, OutOfResources) as error:
-            _log.warning("%s cannot be kept now: %s", key, type(error).__name__)
+            _LOG.warning("%s cannot be kept now: %s", key, type(error).__name__)
             return Found.UNREADABLE
         return image
 
@@ -254,7 +254,7 @@ class Recovery:
         except SQLAlchemyError as error:  # one that the database refuses must not take its neighbours along
             if len(group) > 1:
                 return sum((self._write([each]) for each in group), Tally())
-            _log.warning("%s has no row and gets none: %s", group[0].received.storage_key, type(error).__name__)
+            _LOG.warning("%s has no row and gets none: %s", group[0].received.storage_key, type(error).__name__)
             return Tally({Found.REFUSED: 1})
         same = (Found.BACK if image.back else Found.KNOWN for image in group)
         return Tally(

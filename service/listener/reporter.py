@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.commitments import Transaction
 from service.listener.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, TRANSFER_SYNTAXES, Commitments
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _POLL_SECONDS = 5.0
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
@@ -45,7 +45,7 @@ class Reporter:
             try:
                 self.tell()
             except SQLAlchemyError as error:
-                _log.warning("commitments wait: %s", type(error).__name__)
+                _LOG.warning("commitments wait: %s", type(error).__name__)
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()
 
@@ -56,7 +56,7 @@ class Reporter:
             status = self._report(transaction, address.host, address.port)
         except (OSError, RuntimeError, ValueError) as error:
             status = None
-            _log.warning("commitment not told: %s", type(error).__name__)
+            _LOG.warning("commitment not told: %s", type(error).__name__)
         if status is None:
             self._commitments.failed(transaction, f"{where} cannot be reached or does not take the report")
             return False

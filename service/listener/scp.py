@@ -14,7 +14,7 @@ from service.listener.normalized import Normalized
 from service.listener.places import Places
 from service.settings import ListenerSettings, SourceSettings
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _BACKLOG = 128
 _POLL_SECONDS = 0.05
@@ -80,7 +80,7 @@ class Listener:
         ]
         for thread in self._threads:
             thread.start()
-        _log.info("%s listens on %s port %d", settings.ae_title, settings.host, self.port)
+        _LOG.info("%s listens on %s port %d", settings.ae_title, settings.host, self.port)
 
     def stop(self, grace_seconds: float) -> None:
         """Close the port; idle associations end at once, busy ones get ``grace_seconds`` to finish their object."""
@@ -95,7 +95,7 @@ class Listener:
                 if now >= deadline or not association.busy:
                     association.stop(now=now >= deadline)
             threading.Event().wait(_POLL_SECONDS)
-        _log.info("listener stopped")
+        _LOG.info("listener stopped")
 
     def _open(self) -> list[Association]:
         return self._places.all()
@@ -107,7 +107,7 @@ class Listener:
                     connection, address = server.accept()
                 except OSError as error:
                     if not self._stopping.is_set():
-                        _log.warning("accept failed: %s", error.strerror)
+                        _LOG.warning("accept failed: %s", error.strerror)
                         self._stopping.wait(_POLL_SECONDS)  # out of descriptors: let associations end
                     continue
                 self._begin(connection, str(address[0]))
@@ -122,7 +122,7 @@ class Listener:
         try:
             threading.Thread(target=self._run, args=(association,), name=f"association-{host}", daemon=True).start()
         except RuntimeError:
-            _log.warning("connection from %s closed: no more threads", host)
+            _LOG.warning("connection from %s closed: no more threads", host)
             self._places.forget(association)
             connection.close()
 
@@ -141,7 +141,7 @@ class Listener:
         try:
             self._complete(mine)
         except Exception as error:  # noqa: BLE001 - the edge of the thread: the sender has gone, nothing is lost
-            _log.warning("studies not closed at the release: %s", type(error).__name__)
+            _LOG.warning("studies not closed at the release: %s", type(error).__name__)
 
     def _tick(self) -> None:
         """A study is not quiet while its sender is still connected, however slow it is."""
@@ -152,7 +152,7 @@ class Listener:
             try:
                 self._intake.touch(studies)
             except Exception as error:  # noqa: BLE001 - the edge of the thread: the database may be back next time
-                _log.warning("studies not touched: %s", type(error).__name__)
+                _LOG.warning("studies not touched: %s", type(error).__name__)
 
 
 def _wake(server: socket.socket) -> None:

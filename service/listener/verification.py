@@ -1,6 +1,5 @@
 """Stored instances against the record: is every file there, and are its bytes those that were received?"""
 
-import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -8,11 +7,9 @@ from sqlalchemy import func, select
 
 from service.db.engine import Database
 from service.db.tables import Instance, Study
-from service.domain.errors import DentgateError
-from service.listener.part10 import read_meta
 from service.storage import Storage
+from service.storage.integrity import is_intact
 
-_PIECE = 1 << 20
 _ROWS = 500
 
 
@@ -53,12 +50,8 @@ def _problem(storage: Storage, key: str, sha256: str) -> str:
     """What is wrong with a file, empty if nothing is."""
     try:
         with storage.open(key) as file:
-            file.seek(read_meta(file).data_set_at)
-            digest = hashlib.sha256()
-            while piece := file.read(_PIECE):
-                digest.update(piece)
+            return "" if is_intact(file, sha256) else "was altered in storage"
     except FileNotFoundError:
         return "has vanished from storage"
-    except (OSError, DentgateError) as error:
+    except OSError as error:
         return f"cannot be read ({type(error).__name__})"
-    return "" if digest.hexdigest() == sha256 else "was altered in storage"

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from service.domain.finding import Finding
+from service.domain.finding import LANDMARKS, Finding
 from service.domain.result import Result
 from service.results import evidence
 from service.results.evidence import MANUFACTURER, common, evidence_of, finished, short
 from service.results.identity import derived_uid, device_uid
+from service.results.mending import text_of
 from service.results.subject import Source, Subject
 from service.results.verification import headline
 
 RESEARCH_ONLY = "RESEARCH MODEL - NOT FOR DIAGNOSIS"
 Sources = Sequence[Source]
-LANDMARKS = ("tooth", "vertebra")  # what is there anyway, and named in every picture
 #: Body parts that the body has once.
 _SINGLE_PARTS = {"JAW", "MOUTH", "MANDIBLE", "MAXILLA", "SKULL", "HEAD", "NECK", "CHEST", "ABDOMEN", "PELVIS", "SPINE"}
 _SINGLE_PARTS |= {"CSPINE", "TSPINE", "LSPINE", "WSPINE", "TLSPINE", "LSSPINE", "SSPINE"}
@@ -97,18 +97,14 @@ def place_body_part(ds: Dataset, header: Dataset) -> None:
 
     Laterality may be empty, but not missing, of a part that the body has twice (Type 2C).
     """
-    part, side = _text(header, "BodyPartExamined"), _text(header, "Laterality") or _text(header, "ImageLaterality")
+    part, side = (
+        text_of(header, "BodyPartExamined").upper(),
+        text_of(header, "Laterality").upper() or text_of(header, "ImageLaterality").upper(),
+    )
     if part:
         ds.BodyPartExamined = part[:16]
     if part not in _SINGLE_PARTS:
         ds.Laterality = side if side in {"R", "L"} else ""
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    try:
-        return str(header.get(keyword) or "").strip().upper()
-    except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
-        return ""
 
 
 def numbers_of(header: Dataset, keyword: str) -> list[float]:

@@ -2,9 +2,7 @@
 
 from service.domain import words
 from service.domain.codes import FINDINGS
-from service.domain.finding import Finding
-
-UNCERTAIN = "number-uncertain"
+from service.domain.finding import UNCERTAIN, Finding
 
 
 def finding_name(finding: Finding) -> str:

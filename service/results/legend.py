@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.domain import words
-from service.domain.finding import Finding
+from service.domain.finding import UNCERTAIN, Finding
 from service.results import wording
 from service.results.colours import Rgb, drawn_colour
 from service.results.composite import Sources, findings_of
-from service.results.labels import UNCERTAIN, finding_name, site_name, sureness
+from service.results.labels import finding_name, site_name, sureness
 from service.results.verification import struck_out
 
 

@@ -6,17 +6,12 @@ from dataclasses import dataclass
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
-from service.domain.finding import Finding
-from service.domain.tooth import TEETH
+from service.domain.finding import UNCERTAIN, Finding
+from service.domain.tooth import TEETH, chart_rows
 from service.results.colours import Rgb, drawn_colour
-from service.results.labels import UNCERTAIN
 from service.results.lettering import picture_font
 
-UPPER = (*range(18, 10, -1), *range(21, 29))
-LOWER = (*range(48, 40, -1), *range(31, 39))
-UPPER_DECIDUOUS = (*range(55, 50, -1), *range(61, 66))
-LOWER_DECIDUOUS = (*range(85, 80, -1), *range(71, 76))
-_PLACES = len(UPPER)
+_PLACES = 16  # of a row of permanent teeth
 _MOST_MARKS = 4
 
 
@@ -44,9 +39,7 @@ def draw_chart(findings: Sequence[Finding], width: int, style: Style) -> Picture
     Args:
         width: of the picture in pixels; the height follows.
     """
-    rows = [UPPER, LOWER]
-    if any(finding.tooth is not None and TEETH[finding.tooth].deciduous for finding in findings):
-        rows = [UPPER, UPPER_DECIDUOUS, LOWER_DECIDUOUS, LOWER]
+    rows = chart_rows(finding.tooth for finding in findings if finding.tooth is not None)
     side = width / (_PLACES + 2)
     cell_height = side * 0.8
     picture = Picture.new("RGB", (width, round(cell_height * (len(rows) + 0.2))), style.ground)

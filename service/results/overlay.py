@@ -8,9 +8,9 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 
-from service.domain.finding import Finding, HeatMap, Region
+from service.domain.finding import LANDMARKS, Finding, HeatMap, Region
 from service.results.colours import Rgb, drawn_colour
-from service.results.composite import LANDMARKS, Sources, findings_of
+from service.results.composite import Sources, findings_of
 from service.results.labels import drawn_label
 from service.results.lettering import legible, picture_font
 

@@ -9,6 +9,7 @@ from service.domain.errors import Permanent
 from service.domain.finding import Finding
 from service.domain.tooth import tooth_of
 from service.domain.words import span_of
+from service.results.mending import text_of
 
 _BY_CODE = {code.value: key for key, code in SITES.items()}
 
@@ -39,7 +40,7 @@ def shown_in(header: Dataset, otherwise: str) -> str:
     """The body part that the image shows, as a key of ``SITES``; teeth and mouths have their own, whatever it says."""
     if otherwise in {"jaw", "mouth"}:
         return otherwise
-    said = [_region(header), BODY_PARTS.get(_text(header, "BodyPartExamined").replace(" ", ""), "")]
+    said = [_region(header), BODY_PARTS.get(text_of(header, "BodyPartExamined").upper().replace(" ", ""), "")]
     return next((key for key in said if key), otherwise)
 
 
@@ -53,13 +54,6 @@ def _region(header: Dataset) -> str:
     try:
         items = header.get("AnatomicRegionSequence") or ()
         return _BY_CODE.get(str(items[0].get("CodeValue")), "") if items else ""
-    except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
-        return ""
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    try:
-        return str(header.get(keyword) or "").strip().upper()
     except Exception:  # noqa: BLE001 - malformed elements make pydicom raise nearly anything
         return ""
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from service.domain.codes import QUALITIES
-from service.domain.finding import Algorithm, Analysis, Finding
+from service.domain.finding import LANDMARKS, Algorithm, Analysis, Finding
 from service.domain.review import Signature
 from service.domain.tooth import PERMANENT, tooth_of
 from service.domain.words import describes, flag_words, kind_word, span_of, sure, whole
@@ -33,7 +33,6 @@ _TITLES = (
     ({"filling", "crown", "implant", "impacted", "root-canal-treated", "destroyed-crown"}, "tooth conditions"),
 )
 _CURVES = ("main", "second", "third")
-_ANATOMY = {"tooth", "vertebra"}
 _CUT_OFF = "arch may be cut off"  # in the note of who looked for that
 _OF_PANORAMICS = "teeth_panoramic"  # reads nothing else, whatever Modality their devices write
 
@@ -119,11 +118,11 @@ def _clauses(analysis: Analysis, noted: Collection[int], *, panoramic: bool) -> 
     if analysis.refused:
         subject = "" if analysis.algorithm.name == "image_gate" else f" for {title(analysis)}"
         return [f"not read{subject}: {analysis.refused.rstrip('.')}", *_by_site(analysis.findings)]
-    kinds = [kind for kind in analysis.looks_for if kind not in _ANATOMY]
+    kinds = [kind for kind in analysis.looks_for if kind not in LANDMARKS]
     clauses = [_teeth(analysis, noted, panoramic=panoramic)] if "tooth" in analysis.looks_for else []
     if "scoliosis" in kinds:
         clauses.append(_curves([finding for finding in analysis.findings if finding.kind == "scoliosis"]))
-    others = [f for f in analysis.findings if f.kind != "scoliosis" and f.kind not in _ANATOMY]
+    others = [f for f in analysis.findings if f.kind != "scoliosis" and f.kind not in LANDMARKS]
     if others:
         clauses += _by_site(others)
     else:

@@ -38,7 +38,7 @@ class FolderStorage:
         """See Storage."""
         if reserve:
             require_room(self.free_bytes(), self.reserve_bytes)
-        return FolderIncoming(self.root, Spool(self.root / "incoming" / f"{os.getpid()}-{clock.token()}"))
+        return FolderIncoming(self.root)
 
     def open(self, key: str) -> BinaryIO:
         """See Storage."""
@@ -84,28 +84,24 @@ class FolderStorage:
         return sweep_folder(self.root / "incoming")
 
 
-class FolderIncoming:
+class FolderIncoming(Spool):
     """A file in ``incoming/`` that gets its name on commit."""
 
-    def __init__(self, root: Path, spool: Spool) -> None:
-        """Write into ``spool``, which lies below ``root``."""
+    def __init__(self, root: Path) -> None:
+        """Write into a file below ``root``. Raises OutOfResources."""
+        super().__init__(root / "incoming" / f"{os.getpid()}-{clock.token()}")
         self._root = root
-        self._spool = spool
-        self.write = spool.write
-        self.reader = spool.reader
-        self.digest = spool.digest
-        self.discard = spool.discard
 
     def commit(self, key: str) -> Stored:
         """See Incoming."""
         target = self._root / key
         with room():
-            self._spool.sync()
+            self.sync()
             _make_folder(self._root, target.parent)
-            self._spool.path.replace(target)
+            self.path.replace(target)
             _sync_folder(target.parent)
-        self._spool.close()
-        return Stored(key, self._spool.digest(), self._spool.size)
+        self.close()
+        return Stored(key, self.digest(), self.size)
 
 
 def _below(folder: Path) -> Iterator["os.DirEntry[str]"]:

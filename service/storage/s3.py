@@ -50,7 +50,7 @@ class S3Storage:
         """See Storage; the reserve is that of the spool's disk."""
         if reserve:
             require_room(self.free_bytes(), self.reserve_bytes)
-        return S3Incoming(self, Spool(self.spool / clock.token()))
+        return S3Incoming(self)
 
     def open(self, key: str) -> BinaryIO:
         """See Storage."""
@@ -125,24 +125,20 @@ class S3Storage:
         return sweep_folder(self.spool)
 
 
-class S3Incoming:
+class S3Incoming(Spool):
     """A spooled file that is uploaded on commit."""
 
-    def __init__(self, storage: S3Storage, spool: Spool) -> None:
-        """Write into ``spool``."""
+    def __init__(self, storage: S3Storage) -> None:
+        """Write into a file of this machine. Raises OutOfResources."""
+        super().__init__(storage.spool / clock.token())
         self._storage = storage
-        self._spool = spool
-        self.write = spool.write
-        self.reader = spool.reader
-        self.digest = spool.digest
-        self.discard = spool.discard
 
     def commit(self, key: str) -> Stored:
         """See Incoming; a store that does not answer is OutOfResources, so that the sender tries again."""
         storage = self._storage
         try:
             storage.client.upload_file(
-                str(self._spool.path),
+                str(self.path),
                 storage.bucket,
                 storage.prefix + key,
                 ExtraArgs={"ChecksumAlgorithm": "SHA256"},
@@ -150,8 +146,8 @@ class S3Incoming:
         except (BotoCoreError, ClientError, boto3.exceptions.S3UploadFailedError) as error:
             message = f"object store: {_what(error)}; send again"
             raise OutOfResources(message) from None
-        stored = Stored(key, self._spool.digest(), self._spool.size)
-        self._spool.discard()
+        stored = Stored(key, self.digest(), self.size)
+        self.discard()
         return stored
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 from service.db.overview import ArtifactView, JobView, StudyView
 from service.domain.codes import MEASUREMENTS
-from service.domain.finding import Analysis, Finding
+from service.domain.finding import LANDMARKS, UNCERTAIN, Analysis, Finding
 from service.domain.words import kind_word, measured
 from service.storage import Storage, get
 
-UNCERTAIN = "number-uncertain"
 _KEPT = 4096
-_LANDMARKS = {"tooth", "vertebra"}
 _MOST_WORDS = 3
 
 
@@ -201,7 +199,7 @@ def teeth_by_image(images: Sequence[ImageFindings]) -> tuple[int, ...]:
 
 def found_in_short(images: Sequence[ImageFindings]) -> str:
     """What was found besides teeth, for a line of a list: "fracture, caries"; "not read" where nothing was read."""
-    words = [kind_word(f.kind) for image in images for f in image.findings if f.kind not in _LANDMARKS]
+    words = [kind_word(f.kind) for image in images for f in image.findings if f.kind not in LANDMARKS]
     several = list(dict.fromkeys(words))
     more = f" and {len(several) - _MOST_WORDS} more" if len(several) > _MOST_WORDS else ""
     if several:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from service.db.overview import ArtifactView, JobView
-from service.domain.finding import Analysis, Finding, Region
-from service.domain.tooth import TEETH, Tooth
+from service.domain.finding import LANDMARKS, UNCERTAIN, Analysis, Finding, Region
+from service.domain.tooth import TEETH, Tooth, chart_rows
 from service.domain.words import flag_words, kind_word
-from service.web.analyses import UNCERTAIN, AnalysisShelf, Verdict
+from service.web.analyses import AnalysisShelf, Verdict
 from service.web.spots import (
-    LANDMARKS,
     Box,
     Heat,
     Row,
@@ -24,10 +23,6 @@ from service.web.spots import (
     words_of,
 )
 
-_UPPER = (*range(18, 10, -1), *range(21, 29))
-_LOWER = (*range(48, 40, -1), *range(31, 39))
-_UPPER_DECIDUOUS = (*range(55, 50, -1), *range(61, 66))
-_LOWER_DECIDUOUS = (*range(85, 80, -1), *range(71, 76))
 _PALMER = {1: "{}┘", 2: "└{}", 3: "┌{}", 4: "{}┐"}
 _LETTERS_ACROSS, _LETTERS_DOWN = 66, 48  # heights of letters in an image: films and spines are shown smaller
 _STEPS = 24
@@ -175,9 +170,7 @@ def chart_of(
     for finding in others:
         if finding.tooth in TEETH:
             noted.setdefault(finding.tooth, []).append(finding)
-    rows = [_UPPER, _LOWER]
-    if any(TEETH[fdi].deciduous for fdi in {*best, *noted}):
-        rows = [_UPPER, _UPPER_DECIDUOUS, _LOWER_DECIDUOUS, _LOWER]
+    rows = chart_rows({*best, *noted})
     absent = "unseen" if partial else "no"
     return tuple(tuple(_cell(fdi, best.get(fdi), noted.get(fdi, []), absent) for fdi in row) for row in rows)
 

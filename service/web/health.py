@@ -24,7 +24,7 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Do database, broker and storage work")
+@router.get("/readyz", summary="Do database, storage, queue and broker work")
 def readyz(request: Request) -> JSONResponse:
     """200 when everything works, 503 when not; names what fails."""
     items = services_of(request).ready()

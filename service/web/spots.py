@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.domain.finding import Analysis, Finding, HeatMap, Region
+from service.domain.finding import LANDMARKS, UNCERTAIN, Analysis, Finding, HeatMap, Region
 from service.domain.words import flag_words, kind_word, measured, span_of, sure
-from service.web.analyses import UNCERTAIN
 
 Box = tuple[float, float, float, float]
-LANDMARKS = {"tooth", "vertebra"}
 _LETTER_WIDTH = 0.6  # of the height of a letter
 #: Kind -> how it is drawn; everything else as "finding". Words of wide regions give way to those of narrow ones.
 _GROUPS = {"vertebra": "vertebra", "scoliosis": "curve"}

@@ -127,6 +127,24 @@ def test_it_is_asked_ever_more_seldom(three: Database, monkeypatch: pytest.Monke
     assert len(claimed(three, "pacs")) == 1
 
 
+def test_a_peer_cannot_ask_for_less(three: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy server that says Retry-After: 0 is not asked by every delivery in a row."""
+    breaker.silent(three, "pacs", "busy", retry_after=0.0)
+    later(monkeypatch, 1)
+    assert claimed(three, "pacs") == []
+    later(monkeypatch, 5)
+    assert len(claimed(three, "pacs")) == 1
+
+
+def test_a_peer_that_asks_for_days_is_asked_after_an_hour(three: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A maintenance page with a date of its own must not hold results back for longer."""
+    breaker.silent(three, "pacs", "maintenance", retry_after=7 * 86400.0)
+    later(monkeypatch, breaker.LONGEST_WISH_SECONDS - 10)
+    assert claimed(three, "pacs") == []
+    later(monkeypatch, 20)
+    assert len(claimed(three, "pacs")) == 1
+
+
 def test_what_failed_least_asks_first(three: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the oldest again and again: a study that cannot be delivered must not ask for those that can."""
     claimed(three, "pacs")

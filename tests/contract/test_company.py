@@ -16,7 +16,8 @@ from service.db.outbox import Claim
 from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Outbox
 from service.domain.job import Stage
-from tests.contract.test_recovery import IMAGE, LEASE, POOL, row_of
+from tests.contract.images import IMAGE
+from tests.contract.test_recovery import LEASE, POOL, row_of
 
 TASK = f"{POOL}/task"
 

@@ -20,7 +20,7 @@ from service.db.studies import (
     silent_studies,
 )
 from service.db.tables import Instance, Job, SentObject, Study
-from tests.contract.test_record import IMAGE
+from tests.contract.images import IMAGE
 
 SECOND = replace(IMAGE, sop_instance_uid="1.2.3.1.2", sha256="b" * 64)
 THIRD = replace(IMAGE, sop_instance_uid="1.2.3.1.3", sha256="c" * 64)

@@ -16,29 +16,12 @@ from service.db.retention import expire, expired, forget
 from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Instance, Job, Outbox, Study
 from service.domain.job import NEXT, Stage, State
-from service.domain.study import ReceivedInstance, Recorded
+from service.domain.study import Recorded
 from service.storage import open_storage, put
+from tests.contract.images import IMAGE, closed_job
 
 LEASE, HOUR = 30.0, timedelta(hours=1)
 POOL = "machine/7/100"
-IMAGE = ReceivedInstance(
-    study_instance_uid="1.2.3",
-    series_instance_uid="1.2.3.1",
-    sop_instance_uid="1.2.3.1.1",
-    sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    storage_key="instances/ab/ab.dcm",
-    sha256="a" * 64,
-    size=10,
-    calling_ae="PANO1",
-)
-
-
-def closed_job(db: Database) -> int:
-    """A study with one image that has become quiet; the outbox id of its analysis."""
-    record_instances(db, [IMAGE])
-    assert close_quiet_studies(db, quiet_seconds=0.0) == 1
-    return outbox.ring_due(db, Stage.ANALYZE)[0].outbox_id
 
 
 def row_of(db: Database, outbox_id: int) -> Outbox:

@@ -16,19 +16,9 @@ from service.domain.errors import NotUnderstood, Outdated
 from service.domain.job import Stage, State
 from service.domain.review import Action, Conclusion, Deed, Reviewer, Standing
 from service.domain.study import ReceivedInstance
+from tests.contract.images import IMAGE
 
 STUDY, LEASE = "1.2.3", 30.0
-IMAGE = ReceivedInstance(
-    study_instance_uid=STUDY,
-    series_instance_uid="1.2.3.1",
-    sop_instance_uid="1.2.3.1.1",
-    sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    storage_key="instances/ab/ab.dcm",
-    sha256="a" * 64,
-    size=10,
-    calling_ae="PANO1",
-)
 ANALYSIS = StoredArtifact("analysis", "1.2.3.1.1/teeth", "application/json", "results/aa/aa", "a" * 64)
 OTHER = replace(ANALYSIS, name="1.2.3.1.1/secret_model")
 PREVIEW = StoredArtifact("preview", "1.2.3.1.1", "image/png", "results/bb/bb", "b" * 64)

@@ -1,60 +1,30 @@
 """What was said to each sent object, and its commitment, are kept alike on SQLite and on PostgreSQL."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import select, update
 
 from service import clock
 from service.db import sent
 from service.db.engine import Database
-from service.db.migrate import migrate
 from service.db.sent import Delivered
-from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Outbox
 from service.domain.job import Stage
 from service.domain.sent import CommitmentReport, Committed, ObjectAnswer
-from service.domain.study import ReceivedInstance
+from tests.contract.images import closed_job
 
 WHAT = Delivered(1, "pacs")
-IMAGE = ReceivedInstance(
-    study_instance_uid="1.2.3",
-    series_instance_uid="1.2.3.1",
-    sop_instance_uid="1.2.3.1.1",
-    sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    storage_key="instances/ab/ab.dcm",
-    sha256="a" * 64,
-    size=10,
-    calling_ae="PANO1",
-    modality="PX",
-    patient_id="P1",
-)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A migrated database with one job whose commitment waits."""
-    url = f"sqlite:///{tmp_path / 'record.db'}"
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgres_url")
-        name = f"sent_{clock.token()}"
-        engine = create_engine(server, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        url = f"{server.rpartition('/')[0]}/{name}"
-    database = Database(url)
-    migrate(database)
-    record_instances(database, [IMAGE])
-    close_quiet_studies(database, quiet_seconds=0.0)
-    with database.begin() as session:
+@pytest.fixture
+def db(db: Database) -> Database:
+    """With one job whose commitment waits."""
+    closed_job(db)
+    with db.begin() as session:
         later = clock.now() + timedelta(hours=1)
         session.add(Outbox(job_id=1, stage=Stage.COMMIT, destination="pacs", not_before=later))
-    yield database
-    database.close()
+    return db
 
 
 def said(uid: str, *, status: int = 0, stored: bool = True) -> ObjectAnswer:

@@ -13,6 +13,7 @@ from service.domain.errors import ConfigurationError, OutOfResources
 from service.storage import Storage, get, open_storage, put
 from service.storage.folder import FolderStorage
 from service.storage.s3 import S3Storage
+from service.storage.spool import STALE_SECONDS
 from tests.builders import uid_of
 
 
@@ -43,6 +44,12 @@ def tiny(tmp_path: Path) -> Iterator[FolderStorage]:
         pytest.skip("mounting a small file system needs root")
     yield FolderStorage(folder, reserve_bytes=0)
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def unnamed(storage: Storage) -> list[Path]:
+    """Files that have no name yet."""
+    assert isinstance(storage, FolderStorage | S3Storage)
+    return list((storage.spool if isinstance(storage, S3Storage) else storage.root / "incoming").iterdir())
 
 
 def test_what_is_put_can_be_got(storage: Storage) -> None:
@@ -105,12 +112,29 @@ def test_what_is_there_exists(storage: Storage) -> None:
     assert list(storage.files("instances")) == []
 
 
+def test_what_was_written_again_stays(storage: Storage) -> None:
+    """Who decided on a removal knows a file as it was then; one that came since is not removed with it."""
+    decided = clock.now() - timedelta(seconds=2)  # an object store counts whole seconds
+    put(storage, "instances/ab/x", b"x")
+    storage.remove("instances/ab/x", decided)
+    assert storage.exists("instances/ab/x")
+    storage.remove("instances/ab/never", decided)
+
+
 def test_a_check_leaves_nothing(storage: Storage) -> None:
-    """The site check writes, and removes what it wrote; nothing waits to be swept."""
+    """The site check writes, and removes what it wrote, under its name and before it had one."""
     storage.check()
-    with pytest.raises(FileNotFoundError):
-        storage.open("check/probe")
-    assert storage.sweep() == 0
+    assert list(storage.files("check")) == []
+    assert unnamed(storage) == []
+
+
+def test_what_a_crashed_writer_left_is_swept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is older than an hour: what is younger may be on its way in."""
+    storage.create().write(b"half")
+    assert (storage.sweep(), len(unnamed(storage))) == (0, 1)
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(seconds=STALE_SECONDS + 60))
+    assert (storage.sweep(), len(unnamed(storage))) == (1, 0)
 
 
 def test_a_bucket_that_is_not_there_is_named(storage: Storage) -> None:

@@ -3,9 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import httpx
 import pytest
 
 from service.domain.errors import Held, Permanent, Transient
@@ -16,13 +15,6 @@ from tests.fhir_peer import Answer, Record, edited, front, offering
 
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
 KINDS = ("DiagnosticReport", "Observation", "DocumentReference")
-
-
-@pytest.fixture
-def record(fhir_server: str, request: pytest.FixtureRequest) -> Iterator[Record]:
-    """The record, with a patient named after the test."""
-    with httpx.Client(trust_env=False, base_url=fhir_server, timeout=30) as client:
-        yield Record(client, fhir_server, request.node.name)
 
 
 def refusal(status: int) -> Answer:

@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 
 from service.domain.codes import REPORT_SYSTEM
@@ -23,13 +22,6 @@ from tests.subjects import subject_of
 def form(request: pytest.FixtureRequest) -> str:
     """Both forms that write reports."""
     return str(request.param)
-
-
-@pytest.fixture
-def record(fhir_server: str, request: pytest.FixtureRequest) -> Iterator[Record]:
-    """The record, with a patient named after the test."""
-    with httpx.Client(trust_env=False, base_url=fhir_server, timeout=30) as client:
-        yield Record(client, fhir_server, request.node.name)
 
 
 def standing(record: Record) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Whose report, under which order, about which study: looked up in the real record by the tables of the settings."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,13 +10,6 @@ from service.domain.errors import Held
 from tests.fhir_peer import Record
 
 ORDERS = "urn:oid:1.2.3.9"
-
-
-@pytest.fixture
-def record(fhir_server: str, request: pytest.FixtureRequest) -> Iterator[Record]:
-    """The record, with a patient named after the test."""
-    with httpx.Client(trust_env=False, base_url=fhir_server, timeout=30) as client:
-        yield Record(client, fhir_server, request.node.name)
 
 
 def order_of(record: Record, accession: str, patient: str = "", system: str = ORDERS) -> dict[str, Any]:

@@ -1,8 +1,5 @@
 """Our report in a real FHIR record: Medplum's router and validator; tests/peers/fhir/server.mjs says what is ours."""
 
-from collections.abc import Iterator
-
-import httpx
 import pytest
 
 from service.domain.codes import FINDINGS, OBSERVATION_SYSTEM, REPORT_SYSTEM, REVISION_SYSTEM, SYSTEM_URI
@@ -11,13 +8,6 @@ from service.domain.finding import Finding, Measurement
 from service.domain.tooth import PERMANENT, TEETH
 from tests.builders import ALGORITHM
 from tests.fhir_peer import Record
-
-
-@pytest.fixture
-def record(fhir_server: str, request: pytest.FixtureRequest) -> Iterator[Record]:
-    """The record, with a patient named after the test."""
-    with httpx.Client(trust_env=False, base_url=fhir_server, timeout=30) as client:
-        yield Record(client, fhir_server, request.node.name)
 
 
 def test_full_mouth_is_taken_whole(record: Record) -> None:

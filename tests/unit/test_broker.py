@@ -1,5 +1,6 @@
 """The embedded broker starts, carries bells, and leaves nothing behind."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import redis
 from service.broker import Broker, EmbeddedBroker
 from service.domain.errors import Transient
 from service.domain.job import Stage
+from tests.patience import until
 
 
 def test_the_embedded_broker_carries_a_bell(tmp_path: Path) -> None:
@@ -31,11 +33,14 @@ def test_a_successor_ends_what_a_killed_group_left(tmp_path: Path) -> None:
     """Starting again on the same folder asks the old server to go and takes its place."""
     old, new = EmbeddedBroker(tmp_path), EmbeddedBroker(tmp_path)
     old.start()
+    with redis.Redis(unix_socket_path=str(tmp_path / "broker.sock")) as client:
+        pid = client.info("server")["process_id"]
     new.start()
     try:
-        assert old.wait_ended(5.0)
+        until(lambda: os.waitpid(pid, os.WNOHANG) == (pid, 0), "it did not go, or not in order")
         Broker(new.url).check()
     finally:
+        old.stop()
         new.stop()
 
 

@@ -51,11 +51,13 @@ def ask_site(folder: Path, text: str = "") -> int:
 
 
 def test_migrate_then_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`migrate` makes the record, `jobs` lists it, `jobs retry` of an unknown study says so."""
+    """`check` asks for `migrate` in one line; that makes the record, `jobs` lists it, and says what is not there."""
     assert run(tmp_path, "jobs") == 2
     assert "dentgate migrate" in capsys.readouterr().err
     assert ask_site(tmp_path) == 1
-    assert "FAIL  database: the database is not up to date" in capsys.readouterr().out
+    asked = capsys.readouterr().out
+    assert "FAIL  database: the database is not up to date" in asked
+    assert all(line.startswith(("ok    ", "FAIL  ")) for line in asked.splitlines())
     assert run(tmp_path, "migrate") == 0
     assert "revision 00" in capsys.readouterr().out
     assert run(tmp_path, "jobs", "list") == 0

@@ -65,7 +65,11 @@ def test_the_data_folder_fills_storage_and_database(tmp_path: Path) -> None:
         ("", {"DENTGATE_NOWHERE__KEY": "1"}, r"nowhere: unknown key"),
         ("", {"DENTGATE_DESTINATION__URL": "x"}, "dentgate.toml only"),
         ('[analysis]\ndevice = "tpu"', {}, r"analysis\.device"),
-        ('[[destination]]\nname="a"\nurl="file:///x"\n[[destination]]\nname="a"\nurl="file:///y"', {}, "same name"),
+        (
+            '[[destination]]\nname="a"\nurl="file:///x"\n[[destination]]\nname="a"\nurl="file:///y"',
+            {},
+            "called a; give",
+        ),
         ('[[destination]]\nname="a"\nurl="file:///x"\nresults=["xml"]', {}, r"destination\.0\.results"),
     ],
 )

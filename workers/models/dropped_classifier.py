@@ -40,7 +40,7 @@ class DroppedClassifier:
             settings,
             findings={settings.classes[index]: channel.finding for index, channel in channels.items()},
             thresholds=tuple(
-                channels[index].threshold if index in channels else threshold
+                (channels[index].threshold if index in channels else None) or threshold
                 for index, threshold in enumerate(settings.thresholds)
             ),
         )

@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 
 from service.domain.errors import ConfigurationError
 from workers.models import LoadedModel, Model, Verdict
+from workers.models.bundle_config import read_config
 from workers.models.dropped_classifier import KIND, DroppedClassifier
-from workers.models.foreign import ForeignBundle, read_config
+from workers.models.foreign import ForeignBundle
 from workers.models.mapping import NAME
 
 _METADATA = "configs/metadata.json"

@@ -1,37 +1,38 @@
 """A bundle made elsewhere with MONAI's tools, served through ``dentgate.json`` beside it (see ``mapping``).
 
 Nothing of the bundle is executed: its network is a class of ``monai.networks.nets`` (or ours) with plain arguments, its
-weights are read as tensors only, its transforms are not read at all: the mapping says how an image becomes an input. A
-TorchScript archive (models/model.ts) is a program, though one of tensor operations; it is taken where there is no .pt.
+weights are read as tensors only, its transforms are MONAI's own, by name (see ``foreign_steps``), unless the mapping
+says by hand how an image becomes an input. A TorchScript archive (models/model.ts) is a program, though one of tensor
+operations; it is taken where there is no .pt.
 """
 
 import hashlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from billiard.exceptions import SoftTimeLimitExceeded
+from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy import ndimage
 from scipy.special import expit, softmax
-from skimage.transform import resize
 from torch import nn
 
 from service.domain.errors import ConfigurationError
 from service.domain.finding import Algorithm
 from workers.inference import Runner, Shared, TorchRunner, alone, open_network, torch_device
 from workers.models import Verdict
+from workers.models.bundle_config import configs, network_definition, read_config
+from workers.models.foreign_input import ByHand, ByTransforms, Eye, Seen
+from workers.models.foreign_steps import Windows, by_hand_after, read_steps
 from workers.models.grad_cam import gradient_maps, hot_box, to_heat
-from workers.models.mapping import NAME, Activation, Channel, Mapping, Scale, read_mapping
+from workers.models.mapping import NAME, Activation, Channel, Mapping, read_mapping
 from workers.models.networks import build_network
 from workers.pixels import Image
 from workers.regions import Detection
@@ -39,20 +40,48 @@ from workers.regions import Detection
 _LOG = logging.getLogger(__name__)
 _PASSING = (SoftTimeLimitExceeded, MemoryError, torch.OutOfMemoryError)
 _CLASSES, _MAPS = 2, 4  # dimensions of the output of a classifier, and of a segmentation
-_CONFIGS = ("inference.json", "inference.yaml", "inference.yml", "train.json", "train.yaml", "train.yml")
 _WRAPPED = ("state_dict", "model", "model_state_dict", "network")  # where training tools put weights in a checkpoint
+_THRESHOLD = 0.5  # where neither the mapping nor the bundle says another
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What becomes of the network's output.
+
+    Attributes:
+        channels: by index, as in the mapping; their thresholds are given unless ``argmax`` decides.
+        activation: to probabilities.
+        certainty: power of the probability.
+        windows: what the network sees of the input at a time; None = all of it.
+    """
+
+    channels: dict[int, Channel]
+    activation: Activation
+    certainty: float = 1.0
+    windows: Windows | None = None
+
+    def holds(self, chances: Floats, index: int, plane: Floats) -> NDArray[np.bool_]:
+        """Where a channel is a finding: in its ``plane`` enough, or the most of all ``chances`` (channels, ...)."""
+        threshold = self.channels[index].threshold
+        if threshold is not None:
+            return np.asarray(plane >= threshold)
+        return np.asarray(chances.argmax(0) == index)
 
 
 class ForeignBundle:
     """A bundle with a mapping."""
 
     def __init__(self, path: Path) -> None:
-        """``path``: folder of the bundle. Raises ConfigurationError where its metadata or mapping are wrong."""
+        """``path``: folder of the bundle. Raises ConfigurationError where metadata, mapping or transforms are wrong."""
         self._path = path
         self._metadata = read_config(path / "configs" / "metadata.json")
-        self._mapping = read_mapping(path, self._metadata)
+        self._mapping = _with_colours(read_mapping(path, self._metadata), path)
+        mapping = self._mapping
+        self._reading = read_steps(path, before=not mapping.by_hand, after="activation" not in mapping.stated)
+        steps = self._reading.steps
+        self._eye: Eye = ByHand(mapping) if steps is None else ByTransforms(steps, self._reading, mapping, path)
         self.name = str(self._metadata.get("name") or path.name).replace(" ", "_").lower()
 
     @property
@@ -71,7 +100,10 @@ class ForeignBundle:
             ConfigurationError: the bundle is not what it must be; names the file and the mend.
         """
         network, content = _network(self._path)
-        shape = (3 if self._mapping.colour else 1, *self._mapping.size)
+        windows = self._reading.windows
+        shape = self._eye.shape if windows is None else (self._eye.channels, *windows.size)
+        if shape is None:  # never without windows; see ByTransforms
+            raise AssertionError
         try:
             runner = _runner(network, shape, device)
             tried = runner(np.zeros((1, *shape), np.float32))
@@ -79,16 +111,9 @@ class ForeignBundle:
             raise
         except Exception as error:  # a network that does not take such an input fails in any way it likes
             words = f"its network does not run on {shape} inputs ({type(error).__name__}: {str(error)[:200]})"
-            message = f"bundle {self._path}: {words}"
+            message = f"bundle {self._path}: {words}; size and colour in {NAME} say what it takes"
             raise ConfigurationError(message) from error
-        if tried.ndim not in {_CLASSES, _MAPS}:
-            message = (
-                f"bundle {self._path}: its output has shape {tried.shape}; (1, classes) or (1, channels, h, w) wanted"
-            )
-            raise ConfigurationError(message)
-        if unknown := [index for index in self._mapping.channels if not 0 <= index < tried.shape[1]]:
-            message = f"{self._path / NAME}: there is no channel {unknown[0]}, the output has 0 to {tried.shape[1] - 1}"
-            raise ConfigurationError(message)
+        answer = self._answer(tried.shape)
         algorithm = Algorithm(
             name=self.name,
             version=str(self._metadata.get("version", "0")),
@@ -96,45 +121,78 @@ class ForeignBundle:
             manufacturer=str(self._metadata.get("manufacturer") or self._metadata.get("authors") or "unknown"),
             research=True,  # whatever its own metadata say: the site decides, by name (allow_research_models)
         )
-        return LoadedForeignBundle(algorithm, runner, self._mapping, network)
+        return LoadedForeignBundle(algorithm, runner, self._eye, answer, network)
+
+    def _answer(self, shape: tuple[int, ...]) -> Answer:
+        """How an output of this shape is read. Raises ConfigurationError."""
+        mapping, reading = self._mapping, self._reading
+        wanted = {_MAPS} if reading.windows else {_CLASSES, _MAPS}
+        if len(shape) not in wanted:
+            message = f"bundle {self._path}: its output has shape {shape}; (1, classes) or (1, channels, h, w) wanted"
+            raise ConfigurationError(message)
+        if unknown := [index for index in mapping.channels if not 0 <= index < shape[1]]:
+            message = f"{self._path / NAME}: there is no channel {unknown[0]}, the output has 0 to {shape[1] - 1}"
+            raise ConfigurationError(message)
+        lone = Activation.SIGMOID if shape[1] == 1 else Activation.SOFTMAX
+        activation = mapping.activation or reading.activation or lone
+        if shape[1] == 1 and (activation is Activation.SOFTMAX or reading.argmax):
+            words = f"softmax and argmax of a single channel say nothing; {by_hand_after(self._path)}"
+            message = f"bundle {self._path}: {words}"
+            raise ConfigurationError(message)
+        usual = None if reading.argmax else reading.threshold or _THRESHOLD
+        channels = {
+            index: channel if channel.threshold is not None else replace(channel, threshold=usual)
+            for index, channel in mapping.channels.items()
+        }
+        return Answer(channels, activation, mapping.certainty, reading.windows)
 
 
 class LoadedForeignBundle:
     """The bundle with its weights."""
 
-    def __init__(self, algorithm: Algorithm, runner: Runner, mapping: Mapping, network: nn.Module) -> None:
+    def __init__(self, algorithm: Algorithm, runner: Runner, eye: Eye, answer: Answer, network: nn.Module) -> None:
         """``runner`` runs ``network``, which is asked itself where an answer comes from; see ``ForeignBundle.load``."""
-        self.algorithm = algorithm
-        self._runner, self._mapping, self._network = runner, mapping, network
+        self.algorithm, self.eye, self._answer = algorithm, eye, answer
+        self._runner, self._network = runner, network
 
     def analyze(self, image: Image, _before: Sequence[Detection] = ()) -> tuple[Detection, ...]:
         """A finding of the image for each channel (classification), or of each region (segmentation)."""
-        given = input_of(image, self._mapping)[None]
-        chances = probabilities(self._runner(given)[0], self._mapping.activation)
-        if chances.ndim == 1:
-            return tuple(self._of_image(chances, given, (image.pixels.shape[0], image.pixels.shape[1])))
-        if self._mapping.transposed:
-            chances = chances.transpose(0, 2, 1)
-        return tuple(self._of_regions(chances, image.pixels.shape))
+        seen = self.eye.see(image)
+        chances = self.probabilities(seen)
+        found = self._of_image(chances, seen) if chances.ndim == 1 else self._of_regions(chances, seen)
+        return tuple(found)
 
-    def _of_image(self, chances: Floats, given: Floats, shape: tuple[int, int]) -> Iterator[Detection]:
+    def probabilities(self, seen: Seen) -> Floats:
+        """(classes,) or (channels, h, w) of what it is shown."""
+        if self._answer.windows is None:
+            output = self._runner(seen.planes[None])
+        else:
+            output = _in_windows(self._runner, seen.planes, self._answer.windows)
+        return probabilities(output[0], self._answer.activation)
+
+    def _of_image(self, chances: Floats, seen: Seen) -> Iterator[Detection]:
         """Each finding with its heat map, where the network can be asked for one, and a box around the hot part."""
-        channels = self._mapping.channels
-        over = [index for index in sorted(channels) if chances[index] >= channels[index].threshold]
+        channels = self._answer.channels
+        over = [index for index in sorted(channels) if self._answer.holds(chances, index, chances[index])]
         with alone(self._runner):
-            maps = gradient_maps(self._network, given, over) if over else None
+            maps = gradient_maps(self._network, seen.planes[None], over) if over else None
         for place, index in enumerate(over):
             found = self._detection(channels[index], float(chances[index]))
             if maps is not None:
-                heat = to_heat(maps[0, place].T if self._mapping.transposed else maps[0, place])
-                found = replace(found, box=hot_box(heat, shape), heat=heat)
+                heat = to_heat(maps[0, place])
+                grid = (heat.shape[1], heat.shape[0]) if seen.turned else (heat.shape[0], heat.shape[1])
+                heat = seen.on_image(heat, grid)
+                found = replace(found, box=hot_box(heat, seen.shape), heat=heat)
             yield found
 
-    def _of_regions(self, chances: Floats, shape: tuple[int, ...]) -> list[Detection]:
-        found = []
-        for index, channel in sorted(self._mapping.channels.items()):
-            plane = resize(chances[index], shape, order=1, anti_aliasing=False, preserve_range=True)
-            parts, count = ndimage.label(plane >= channel.threshold)
+    def _of_regions(self, chances: Floats, seen: Seen) -> Iterator[Detection]:
+        argmax = any(channel.threshold is None for channel in self._answer.channels.values())
+        wanted = range(len(chances)) if argmax else sorted(self._answer.channels)
+        planes = {index: seen.on_image(chances[index]) for index in wanted}
+        laid = np.stack([planes[index] for index in wanted]) if argmax else chances
+        for index, channel in sorted(self._answer.channels.items()):
+            plane = planes[index]
+            parts, count = ndimage.label(self._answer.holds(laid, index, plane) & (plane > 0))
             boxes = ndimage.find_objects(parts)
             for part in range(1, count + 1):
                 rows, columns = boxes[part - 1]
@@ -142,8 +200,7 @@ class LoadedForeignBundle:
                 if mask.sum() < channel.least_area * plane.size:
                     continue
                 box = (int(columns.start), int(rows.start), int(columns.stop), int(rows.stop))
-                found.append(self._detection(channel, float(plane[rows, columns][mask].mean()), box, mask))
-        return found
+                yield self._detection(channel, float(plane[rows, columns][mask].mean()), box, mask)
 
     def _detection(
         self,
@@ -152,24 +209,8 @@ class LoadedForeignBundle:
         box: tuple[int, int, int, int] | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> Detection:
-        certainty = round(min(max(chance, 0.0), 1.0) ** self._mapping.certainty, 3)
+        certainty = round(min(max(chance, 0.0), 1.0) ** self._answer.certainty, 3)
         return Detection(channel.finding, channel.tooth, certainty, box, mask, site=channel.site)
-
-
-def input_of(image: Image, mapping: Mapping) -> Floats:
-    """(channels, rows, columns) as the mapping says; the image is stretched onto the size, as MONAI's Resize does."""
-    grey = image.pixels[..., None]
-    planes = (image.colour if image.colour is not None else np.repeat(grey, 3, 2)) if mapping.colour else grey
-    if mapping.transposed:
-        planes = planes.transpose(1, 0, 2)
-    shrinks = planes.shape[0] > mapping.size[0] or planes.shape[1] > mapping.size[1]
-    small = resize(planes, mapping.size, order=1, anti_aliasing=shrinks, preserve_range=True)
-    if mapping.scale is Scale.BYTE:
-        small = small * 255
-    elif mapping.scale is Scale.RANGE:
-        small = (small - small.min()) / max(float(small.max() - small.min()), 1e-6)
-    normal = (small - np.array(mapping.mean)) / np.array(mapping.deviation)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1), np.float32)
 
 
 def probabilities(output: Floats, activation: Activation) -> Floats:
@@ -179,21 +220,27 @@ def probabilities(output: Floats, activation: Activation) -> Floats:
     return np.asarray(expit(output), np.float32) if activation is Activation.SIGMOID else output
 
 
-def read_config(file: Path) -> dict[str, Any]:
-    """A configuration of a bundle, JSON or YAML, as plain data. Raises ConfigurationError."""
+def _in_windows(runner: Runner, planes: Floats, windows: Windows) -> Floats:
+    """(1, channels, rows, columns) of the whole input, by MONAI's own inferer."""
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(runner(batch.numpy()))
+
+    inferer = SlidingWindowInferer(roi_size=windows.size, sw_batch_size=1, **windows.options)
+    with torch.inference_mode():
+        output = inferer(torch.from_numpy(planes)[None], network)
+    return np.asarray(output, np.float32)
+
+
+def _with_colours(mapping: Mapping, path: Path) -> Mapping:
+    """Colour where neither mapping nor metadata say it: as many channels as the network takes."""
+    if mapping.colour is not None:
+        return mapping
     try:
-        text = file.read_text(encoding="utf-8")
-        document = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        message = f"{file} cannot be read ({error.strerror}); a MONAI bundle has it"
-        raise ConfigurationError(message) from error
-    except (ValueError, yaml.YAMLError) as error:
-        message = f"{file} is neither JSON nor plain YAML"
-        raise ConfigurationError(message) from error
-    if not isinstance(document, dict):
-        message = f"{file} holds no object"
-        raise ConfigurationError(message)
-    return document
+        taken = network_definition(path).get("in_channels") if any(configs(path)) else None
+    except ConfigurationError:  # told when it is loaded
+        taken = None
+    return replace(mapping, colour=taken == 3)  # noqa: PLR2004 - red, green and blue
 
 
 def _runner(network: nn.Module, shape: tuple[int, int, int], device: str) -> Runner:
@@ -222,7 +269,7 @@ def _network(path: Path) -> tuple[nn.Module, bytes]:
     except OSError as error:
         message = f"bundle {path}: neither models/model.pt nor models/model.ts can be read ({error.strerror})"
         raise ConfigurationError(message) from error
-    network = build_network(path, _definition(path))
+    network = build_network(path, network_definition(path))
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         network.load_state_dict(_floats(state))
@@ -235,33 +282,6 @@ def _network(path: Path) -> tuple[nn.Module, bytes]:
         )
         raise ConfigurationError(message) from error
     return network.eval(), content
-
-
-def _definition(path: Path) -> dict[str, Any]:
-    """``network_def`` (or ``network`` where that is a definition) of the first configuration that has one."""
-    files = [file for name in _CONFIGS if (file := path / "configs" / name).is_file()]
-    for file in files:
-        document = read_config(file)
-        for key in ("network_def", "network", "net"):
-            if isinstance(document.get(key), dict):
-                return {name: _literal(value, document, file) for name, value in document[key].items()}
-    message = f"bundle {path}: no network_def in configs/{' or configs/'.join(_CONFIGS[:2])}"
-    raise ConfigurationError(message)
-
-
-def _literal(value: object, document: dict[str, Any], file: Path) -> object:
-    """A value with references to other values (``@key``) resolved; expressions (``$``) are code and refused."""
-    if isinstance(value, list):
-        return [_literal(entry, document, file) for entry in value]
-    if isinstance(value, dict):
-        return {key: _literal(entry, document, file) for key, entry in value.items()}
-    if not isinstance(value, str) or value[:1] not in {"@", "$"}:
-        return value
-    target = document.get(value[1:]) if value[0] == "@" else None
-    if target is None or isinstance(target, str | dict):
-        message = f"{file}: {value!r} in network_def would have to be computed; write the plain value there"
-        raise ConfigurationError(message)
-    return target
 
 
 def _scripted(file: Path, content: bytes) -> nn.Module:

@@ -5,7 +5,8 @@
     {"modality": ["DX", "CR"], "body_part": ["HAND", "WRIST"],
      "channels": {"1": {"finding": "fracture", "threshold": 0.4, "site": "wrist"}}}
 
-is enough for most; everything else has a default that comes from the bundle's metadata.json (``network_data_format``).
+is enough for most; everything else comes from the bundle: its transforms (see ``foreign_steps``), or, where ``scale``,
+``mean`` or ``deviation`` say by hand how an image becomes an input, its metadata.json (``network_data_format``).
 """
 
 import json
@@ -23,7 +24,7 @@ from service.domain.tooth import TEETH
 
 NAME = "dentgate.json"
 _CHANNELS = (1, 3)
-_SIZE = (224, 224)  # where neither the mapping nor the metadata say it
+_BY_HAND = frozenset({"scale", "mean", "deviation"})
 
 
 class Activation(StrEnum):
@@ -48,14 +49,14 @@ class Channel:
 
     Attributes:
         finding: key of ``service.domain.codes.FINDINGS``, or scheme, value and meaning: "SCT:233604007:Pneumonia".
-        threshold: from which probability on it is a finding.
+        threshold: from which probability on it is a finding; None = as the bundle says, or 0.5.
         site: key of ``service.domain.codes.SITES``; empty = the part that the image shows.
         tooth: FDI number, None for none.
         least_area: share of the image that a region must have; segmentation only.
     """
 
     finding: str
-    threshold: float = 0.5
+    threshold: float | None = None
     site: str = ""
     tooth: int | None = None
     least_area: float = 0.0005
@@ -70,26 +71,33 @@ class Mapping:
         body_part: values of Body Part Examined that it takes; empty = any.
         view: values of View Position that it takes; empty = any.
         channels: by index of the output's channel; what is not named is no finding (background, "normal").
-        size: rows and columns of the input.
-        colour: three channels (RGB; a grey image is repeated), else one.
+        size: rows and columns of the input; None = nobody says.
+        colour: three channels (RGB; a grey image is repeated), else one; None = as many as the network takes.
         scale, mean, deviation: of the input.
         transposed: the network was trained on columns before rows, as MONAI's LoadImage reads PNG and JPEG.
-        activation: see ``Activation``.
+        activation: see ``Activation``; None = as the bundle says.
         certainty: the certainty of a finding is probability to this power, for networks that are too sure (> 1: less).
+        stated: the keys that the file has.
     """
 
     modality: tuple[str, ...]
     channels: dict[int, Channel]
-    size: tuple[int, int]
+    size: tuple[int, int] | None = None
     body_part: tuple[str, ...] = ()
     view: tuple[str, ...] = ()
-    colour: bool = False
+    colour: bool | None = None
     scale: Scale = Scale.UNIT
     mean: tuple[float, ...] = (0.0,)
     deviation: tuple[float, ...] = (1.0,)
     transposed: bool = False
-    activation: Activation = Activation.SOFTMAX
+    activation: Activation | None = None
     certainty: float = 1.0
+    stated: frozenset[str] = frozenset()
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it says itself how grey values become an input; then the bundle's own transforms are not read."""
+        return bool(self.stated & _BY_HAND)
 
     def judge(self, header: Dataset) -> tuple[bool, str]:
         """Whether an image is one of those that the mapping names, and why; see ``workers.models.Verdict``."""
@@ -118,7 +126,7 @@ def read_mapping(path: Path, metadata: dict[str, Any]) -> Mapping:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         _check(document)
-        return Mapping(**(_defaults(metadata) | _fields(document)))
+        return Mapping(**(_defaults(metadata) | _fields(document)), stated=frozenset(document))
     except OSError as error:
         message = f"{file} cannot be read ({error.strerror})"
         raise ConfigurationError(message) from error
@@ -135,8 +143,9 @@ def _check(document: object) -> None:
     if not isinstance(document, dict):
         message = "it must be a JSON object"
         raise TypeError(message)
-    if unknown := set(document) - {field.name for field in fields(Mapping)}:
-        message = f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(f.name for f in fields(Mapping))}"
+    known = [field.name for field in fields(Mapping) if field.name != "stated"]
+    if unknown := set(document) - set(known):
+        message = f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(known)}"
         raise ValueError(message)
     if not document.get("modality"):
         message = 'modality must name at least one, for example ["DX", "CR"]'
@@ -176,7 +185,7 @@ def _channel(index: str, entry: object) -> Channel:
     if channel.tooth is not None and channel.tooth not in TEETH:
         message = f"channel {index}: tooth {channel.tooth!r} is no FDI number"
         raise ValueError(message)
-    if not 0 < channel.threshold < 1:
+    if channel.threshold is not None and not 0 < channel.threshold < 1:
         message = f"channel {index}: threshold {channel.threshold!r} must lie between 0 and 1"
         raise ValueError(message)
     return channel
@@ -193,7 +202,7 @@ def _defaults(metadata: dict[str, Any]) -> dict[str, Any]:
         message = "the bundle takes volumes, X-rays are planes; only networks with two spatial dimensions can serve"
         raise ValueError(message)
     fixed = isinstance(shape, list) and all(isinstance(value, int) for value in shape[:2])
-    return found | {"size": _size(shape[:2]) if fixed else _SIZE}
+    return found | ({"size": _size(shape[:2])} if fixed else {})
 
 
 def _size(value: object) -> tuple[int, int]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from service.domain.finding import Algorithm
-from workers.inference import Runner, open_network
+from workers.inference import Runner
 from workers.models.arch import MIRRORED, Frame
 from workers.models.bundle import broken, load_bundle
 from workers.models.instances import Instance, find_instances
 from workers.models.looks import Look, NumberedTooth
+from workers.models.opened import open_once
 from workers.models.view import Plane, inside, look_at, standardize, to_image
 from workers.networks.tooth_net import CLASSES
 from workers.regions import Detection
@@ -77,7 +78,7 @@ class Sight:
         """From a bundle. Raises ConfigurationError."""
         bundle = load_bundle(path)
         settings = Settings.of(path, bundle.settings)
-        return cls(open_network(bundle.network, (1, *settings.canvas), device), settings), bundle.algorithm
+        return cls(open_once(bundle, (1, *settings.canvas), device), settings), bundle.algorithm
 
     def see(self, pixels: Plane, frame: Frame, *, film_only: bool = False) -> tuple[tuple[int, int], list[Instance]]:
         """Teeth in a frame of an oriented image (rows, columns), and the grid on which they lie.

@@ -19,7 +19,7 @@ from skimage import draw
 
 from service.domain.errors import Declined
 from service.domain.finding import Algorithm, Measurement
-from workers.inference import Runner, open_network
+from workers.inference import Runner
 from workers.models import Verdict
 from workers.models.arch import WHOLE, Frame
 from workers.models.bundle import BUNDLES, broken, load_bundle
@@ -36,6 +36,7 @@ from workers.models.cobb import (
 )
 from workers.models.fit_for_spines import judge_spine, pixel_shape
 from workers.models.gate import UPSIDE_DOWN
+from workers.models.opened import open_once
 from workers.models.vertebrae import COUNT, Vertebra, find_vertebrae, unmirror
 from workers.models.view import Plane, look_at, standardize
 from workers.pixels import NOTE_ORIENTATION, Image
@@ -71,7 +72,7 @@ class Spine:
         """Read the bundle and open the network. Raises ConfigurationError."""
         bundle = load_bundle(self._path)
         settings = Settings.of(self._path, bundle.settings)
-        runner = open_network(bundle.network, (1, *settings.canvas), device)
+        runner = open_once(bundle, (1, *settings.canvas), device)
         return LoadedSpine(bundle.algorithm, runner, settings)
 
 
@@ -351,12 +352,15 @@ def _placed(
     quadrilaterals: Sequence[Floats], shape: tuple[int, ...]
 ) -> tuple[tuple[int, int, int, int], NDArray[np.bool_]] | None:
     """Box x0, y0, x1, y1 and mask of quadrilaterals (4, 2), in pixels; None where nothing of them lies in the image."""
-    mask = np.zeros(shape[:2], np.bool_)
-    for points in quadrilaterals:
-        ring = points[[0, 1, 3, 2]] - 0.5  # draw means the middles of pixels
-        mask[draw.polygon(ring[:, 1], ring[:, 0], shape[:2])] = True
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    inside = [
+        draw.polygon(ring[:, 1], ring[:, 0], shape[:2])
+        for ring in (points[[0, 1, 3, 2]] - 0.5 for points in quadrilaterals)  # draw means the middles of pixels
+    ]
+    rows, columns = (np.concatenate(indices) for indices in zip(*inside, strict=True))
     if not len(rows):
         return None
-    box = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    return box, mask[box[1] : box[3], box[0] : box[2]]
+    top, left = int(rows.min()), int(columns.min())
+    box = left, top, int(columns.max()) + 1, int(rows.max()) + 1
+    mask = np.zeros((box[3] - top, box[2] - left), np.bool_)
+    mask[rows - top, columns - left] = True
+    return box, mask

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.models.arch import LOWER, MEAN_ARCH, UPPER, Frame, arch_frame
-from workers.models.view import Plane, look_at
+from workers.models.view import Plane, looks_at
 from workers.regions import Detection
 
 CHANNELS, MASKS = 3, 2  # grey; tooth mask (or box), distance from the midline
@@ -90,8 +90,8 @@ class Jaws:
             return np.zeros((size, size, CHANNELS), np.uint8)
         rows, columns = part.shape
         frame = Frame((x - left) / columns, (y - top) / rows, half / columns, half / rows)
-        grey = (look_at(part, frame, (size, size)) - self.low) / max(self.high - self.low, 1e-3)
-        mask = look_at(_painted(place, part.shape, (top, left)), frame, (size, size))
+        grey, mask = looks_at((part, _painted(place, part.shape, (top, left))), frame, (size, size))
+        grey = (grey - self.low) / max(self.high - self.low, 1e-3)
         middle, _ = self.standard(place)
         planes = np.stack([grey, mask, np.full_like(mask, abs(middle - _MIDLINE) / _HALF_ARCH)], -1)
         if self.is_upper(place):

@@ -1,5 +1,7 @@
 """From an image to the canvas a network sees, and from the canvas back to the pixels of the image."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -14,11 +16,15 @@ def look_at(pixels: Plane, frame: Frame, size: tuple[int, int]) -> Plane:
 
     Averages over the pixels under each canvas pixel (triangle filter), so that fine grain does not alias.
     """
-    rows, columns = pixels.shape
+    return looks_at((pixels,), frame, size)[0]
+
+
+def looks_at(planes: Sequence[Plane], frame: Frame, size: tuple[int, int]) -> list[Plane]:
+    """The same part of several images of one shape, at least one; see ``look_at``."""
+    rows, columns = planes[0].shape
     down = _weights(rows, (frame.y - frame.half_height, frame.y + frame.half_height), size[0])
     across = _weights(columns, (frame.x - frame.half_width, frame.x + frame.half_width), size[1])
-    narrow: Plane = (across @ np.ascontiguousarray((down @ pixels).T)).T
-    return np.ascontiguousarray(narrow, np.float32)
+    return [np.ascontiguousarray((across @ np.ascontiguousarray((down @ plane).T)).T, np.float32) for plane in planes]
 
 
 def _weights(length: int, span: tuple[float, float], count: int) -> sparse.csr_array:
@@ -32,8 +38,8 @@ def _weights(length: int, span: tuple[float, float], count: int) -> sparse.csr_a
     inside = ((middle > -0.5) & (middle < length - 0.5))[:, None]  # noqa: PLR2004 - pixels reach half beyond their middle
     weight = weight * ((index >= 0) & (index < length) & inside)
     weight /= np.maximum(weight.sum(1, keepdims=True), 1e-6)
-    row = np.repeat(np.arange(count), index.shape[1])
-    entries = (weight.ravel().astype(np.float32), (row, index.clip(0, length - 1).ravel()))
+    ends = np.arange(count + 1, dtype=np.int32) * index.shape[1]
+    entries = (weight.ravel().astype(np.float32), index.clip(0, length - 1).ravel().astype(np.int32), ends)
     return sparse.csr_array(entries, shape=(count, length))
 
 

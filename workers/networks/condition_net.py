@@ -7,15 +7,16 @@ from torch import nn
 
 from workers.networks.object_net import ObjectNet
 from workers.networks.residual import SmallResNet
+from workers.networks.several import SeveralResNets
 
 
 class ConditionNet(nn.Module):
     """``teeth`` takes crops, ``objects`` the film; they run apart."""
 
     def __init__(self, teeth: dict[str, Any], objects: dict[str, Any]) -> None:
-        """The arguments of ``SmallResNet`` and of ``ObjectNet``."""
+        """The arguments of ``SmallResNet``, with ``members`` of ``SeveralResNets``, and of ``ObjectNet``."""
         super().__init__()
-        self.teeth = SmallResNet(**teeth)
+        self.teeth = SeveralResNets(**teeth) if "members" in teeth else SmallResNet(**teeth)
         self.objects = ObjectNet(**objects)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from service.domain.errors import ConfigurationError
-from workers.training.descent import Optimizer, Schedule
+from workers.training.descent import Optimizer, Schedule, check_loss
 
 _LARGEST_GRADIENT = 5.0
 _Net = TypeVar("_Net", bound=nn.Module)
@@ -95,7 +95,12 @@ class AveragedRun(Generic[_Net]):
         self.optimizer = budget.optimizer.of(self.net.parameters(), budget.learning_rate, budget.weight_decay)
 
     def descend(self, loss: torch.Tensor) -> None:
-        """One step of the optimizer, at the learning rate of the moment; the average follows."""
+        """One step of the optimizer, at the learning rate of the moment; the average follows.
+
+        Raises:
+            ConfigurationError: the training has diverged.
+        """
+        check_loss(float(loss.detach()), self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.budget, self.done, self.pace)
         self.optimizer.zero_grad(set_to_none=True)

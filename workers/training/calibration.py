@@ -10,7 +10,6 @@ from scipy.special import expit, log_softmax
 from workers.training.outcome import UNKNOWN, Outcome
 
 BINS = 10
-_STEPS = 50
 _RIDGE = 1e-3
 _PRIOR = 0.1  # in images: keeps offsets and slope finite where all are right
 _FARTHEST = 10.0  # offset
@@ -88,18 +87,39 @@ def fit_softmax(logits: Floats, truth: NDArray[np.int64]) -> tuple[float, Floats
 def fit_platt(logits: Floats, truth: Bools) -> tuple[float, float]:
     """Slope and offset so that ``expit(slope * logit + offset)`` is a probability (Platt 1999), logits (n,).
 
-    Newton's method with Platt's targets (a little inside 0 and 1) and a small ridge, so it is finite for any data.
+    With Platt's targets (a little inside 0 and 1) and a small ridge, so it is finite for any data.
     """
     positives = int(truth.sum())
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (len(truth) - positives + 2))
-    features = np.stack([logits, np.ones_like(logits)], 1)
-    weights = np.array([0.0, np.log((positives + 1) / (len(truth) - positives + 1))])
-    for _ in range(_STEPS):
+    begin = np.array([0.0, np.log((positives + 1) / (len(truth) - positives + 1))])
+    slope, offset = fit_logistic(np.stack([logits, np.ones_like(logits)], 1), target, _RIDGE, begin)
+    return float(slope), float(offset)
+
+
+def fit_logistic(features: Floats, target: Floats, ridge: float, begin: Floats | None = None) -> Floats:
+    """Weights (k,) of a logistic regression.
+
+    Args:
+        features: (n, k), with a column of ones for the offset.
+        target: (n,) 0 to 1.
+        ridge: on the squared weights, in cases: keeps them finite where all are right.
+        begin: weights to begin with; 0 = none.
+
+    The loss is convex, but Newton's steps overshoot where one kind is rare, and need not come back: steps are bounded
+    by a trust region.
+    """
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        scores = features @ weights
+        value = np.logaddexp(0, scores).sum() - target @ scores + ridge * (weights @ weights) / 2
+        return float(value), features.T @ (expit(scores) - target) + ridge * weights
+
+    def curve(weights: Floats) -> Floats:
         p = expit(features @ weights)
-        curve = (features * (p * (1 - p))[:, None]).T @ features + _RIDGE * np.eye(2)
-        step = np.linalg.solve(curve, features.T @ (target - p) - _RIDGE * weights)
-        weights = weights + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-9))
-    return float(weights[0]), float(weights[1])
+        return np.asarray((features * (p * (1 - p))[:, None]).T @ features + ridge * np.eye(len(weights)))
+
+    start = np.zeros(features.shape[1]) if begin is None else begin
+    return np.asarray(minimize(loss, start, method="trust-exact", jac=True, hess=curve, options={"gtol": 1e-6}).x)
 
 
 def best_threshold(scores: Floats, truth: Bools, *, by: str = "f1", recall: float = 0.0) -> float:

@@ -5,8 +5,10 @@ Every check names the file and the mend; the first that fails ends the command.
 
 from collections import Counter
 from collections.abc import Sequence
+from os.path import normpath
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Picture
 
 from service.domain.errors import ConfigurationError
@@ -28,6 +30,18 @@ def check_training_data(data: Path, *, labelled: bool) -> None:
     """
     check_manifest(data, labelled=labelled)
     check_files(data, read_rows(data))
+    if labelled:
+        Progress().end(_understood(read_collection(data)))
+
+
+def _understood(collection: Collection) -> str:
+    """What will be learnt, in a line that shows a slip in the labels before the hours of a training."""
+    counts = np.stack([(collection.part(part).truth == 1).sum(0) for part in ("train", "val")], 1)
+    classes = [f"{name} {train} + {val}" for name, (train, val) in zip(collection.classes, counts, strict=True)]
+    several = sum(record.truth.count(1) > 1 for record in collection.records)
+    none = sum(1 not in record.truth for record in collection.records)
+    each = "one for each image" if collection.exclusive else f"{several} images show several, {none} none"
+    return f"classes, images of train + val: {', '.join(classes)}; {each}"
 
 
 def check_manifest(data: Path, *, labelled: bool) -> None:
@@ -46,7 +60,7 @@ def _check_parts(data: Path, rows: Sequence[dict[str, str]]) -> None:
             known = ", ".join(f"{name or 'empty'} ({count})" for name, count in counts.items())
             message = f"{data / MANIFEST} has no image of split {part!r}; it has {known}; give both in its column split"
             raise ConfigurationError(message)
-    twice = [name for name, count in Counter(row["file"] for row in rows).items() if count > 1]
+    twice = [name for name, count in Counter(normpath(row["file"]) for row in rows).items() if count > 1]
     if twice:
         message = f"{data / MANIFEST} lists {_some(twice)} more than once; leave one row of each"
         raise ConfigurationError(message)
@@ -61,7 +75,7 @@ def _check_groups(data: Path, rows: Sequence[dict[str, str]]) -> None:
     if crossing:
         message = (
             f"{data / MANIFEST}: group {_some(crossing)} lies in two parts, so a figure on one would flatter; "
-            "give all images of a group the same split"
+            "give all images of a group the same split (folders below those of the classes are groups)"
         )
         raise ConfigurationError(message)
 
@@ -73,8 +87,8 @@ def check_classes(collection: Collection) -> None:
         message = f"{manifest}: all images are {collection.classes[0]!r}; a second class is needed to tell it from"
         raise ConfigurationError(message)
     truth = collection.part("train").truth
-    for k, name in enumerate(collection.classes):
-        for wanted, word in ((1, "example"), (0, "counter-example")):
+    for wanted, word in ((1, "example"), (0, "counter-example")):
+        for k, name in enumerate(collection.classes):
             if not (truth[:, k] == wanted).any():
                 message = f"{manifest}: class {name!r} has no {word} in split train; add some or leave the class out"
                 raise ConfigurationError(message)

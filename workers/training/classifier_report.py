@@ -1,7 +1,6 @@
 """The report of a classifier: everything that an ``Outcome`` says, as tables, charts and the worst mistakes."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from workers.training.charts import Axis, Bar, Line, count_chart, histogram, int
 from workers.training.leakage import Leakage, with_leakage
 from workers.training.metrics import ClassFigures, Figure, Summary
 from workers.training.outcome import UNKNOWN, Outcome
-from workers.training.report import Block, Charts, Gallery, Page, Prose, Table, learning_curves
+from workers.training.report import Block, Charts, Gallery, Page, Prose, Table
 
 _WORST = 24
 _COLUMNS = {
@@ -35,7 +34,6 @@ def classifier_page(
     outcome: Outcome,
     facts: dict[str, str],
     *,
-    log: Path | None = None,
     leakage: Leakage | None = None,
     caveats: Sequence[str] = (),
     more: Sequence[Block] = (),
@@ -46,15 +44,12 @@ def classifier_page(
         title: task and data.
         outcome: of the images that took no part in the training.
         facts: see ``Page``.
-        log: log.jsonl of the training, for the learning curves.
         leakage: what the check of the splits found; on top where it found something.
         caveats: see ``Page``.
-        more: further blocks, before the mistakes.
+        more: further blocks, such as the learning curves, before the mistakes.
     """
     summary = metrics.summarize(outcome)
-    blocks: list[Block] = [*answer_blocks(outcome, summary), _calibration(outcome)]
-    blocks += [curves] if log is not None and (curves := learning_curves(log)) is not None else []
-    blocks += [*more, *_mistakes(outcome)]
+    blocks: list[Block] = [*answer_blocks(outcome, summary), _calibration(outcome), *more, *_mistakes(outcome)]
     score, right = claims(outcome)
     figures = summary.to_json() | {"calibration_error": _rounded(expected_calibration_error(score, right))}
     page = Page(title, headline(summary), facts, blocks, caveats, figures, outcome)
@@ -113,11 +108,12 @@ def _curves(outcome: Outcome, summary: Summary) -> Charts:
         for c in summary.classes
         if (figure := c.figures["auc"]).value is not None
     ]
+    least = min((bar.value if bar.low is None else bar.low for bar in bars), default=0.0)
     false, true = Axis("1 - specificity", 0, 1), Axis("sensitivity", 0, 1)
     charts = [
         ("ROC", line_chart(roc, false, true, diagonal=True)),
         ("Precision and recall", line_chart(recall, Axis("recall", 0, 1), Axis("precision", 0, 1))),
-        ("AUC with 95 % interval", interval_chart(bars, "AUC", 0.4 if all(b.value > 0.4 for b in bars) else 0.0)),  # noqa: PLR2004 - shows where they differ
+        ("AUC with 95 % interval", interval_chart(bars, "AUC", 0.4 if least > 0.4 else 0.0)),  # noqa: PLR2004 - shows where they differ
     ]
     return Charts("Ranking", charts, "A class without a positive or without a negative image has no curve.")
 

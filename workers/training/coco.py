@@ -50,10 +50,12 @@ def rows(data: Path, documents: Sequence[Path], labels: Path) -> Iterator[dict[s
         ConfigurationError: a file is not COCO, has no FDI categories, outlines ill teeth only, or names a picture that
             is not there.
     """
-    near = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
+    near = _near(data)
     for document in documents:
-        for name, teeth in read_coco(document):
+        found, sizes = read_coco(document), _sizes(document)
+        for name, teeth in found:
             file = _picture(name, near, document)
+            _check_size(file, sizes.get(name), document)
             target = labels / f"{document.stem}-{file.stem}.png"
             draw(file, teeth, target)
             row = {"file": str(file.resolve()), "label_file": str(target.resolve())}
@@ -62,15 +64,35 @@ def rows(data: Path, documents: Sequence[Path], labels: Path) -> Iterator[dict[s
 
 def pictures(data: Path, documents: Sequence[Path]) -> Iterator[dict[str, str]]:
     """Rows of a manifest of all pictures that the documents name, annotated or not; see ``rows``."""
-    near = {path.name: path for path in sorted(data.rglob("*")) if path.is_file()}
+    near = _near(data)
     for document in documents:
         try:
-            names = [str(image["file_name"]) for image in json.loads(document.read_text(encoding="utf-8"))["images"]]
+            sizes = _sizes(document)
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = f"{document} is not COCO ({type(error).__name__}: {error}); take it out of the folder or mend it"
             raise ConfigurationError(message) from error
-        for name in names:
-            yield {"file": str(_picture(name, near, document).relative_to(data))} | _part(document, documents)
+        for name, size in sizes.items():
+            file = _picture(name, near, document)
+            _check_size(file, size, document)
+            yield {"file": str(file.relative_to(data))} | _part(document, documents)
+
+
+def _sizes(document: Path) -> dict[str, object]:
+    """Rows and columns of each picture as the document says, by its name."""
+    images = json.loads(document.read_text(encoding="utf-8-sig"))["images"]
+    return {str(image["file_name"]): (image.get("height"), image.get("width")) for image in images}
+
+
+def _check_size(file: Path, told: object, document: Path) -> None:
+    """Raises ConfigurationError for a picture that was resized or turned after it was annotated."""
+    shape = stored_shape(file)
+    if told not in {None, (None, None), (0, 0), shape}:
+        rows, columns = shape
+        message = (
+            f"{document} was made for {file.name} of (rows, columns) {told}, the picture has {rows}, {columns}: its "
+            "places would be wrong; take the picture as it was annotated"
+        )
+        raise ConfigurationError(message)
 
 
 def _part(document: Path, documents: Sequence[Path]) -> dict[str, str]:
@@ -78,18 +100,33 @@ def _part(document: Path, documents: Sequence[Path]) -> dict[str, str]:
     return {"split": part} if part and len(documents) > 1 else {}
 
 
-def _picture(name: str, near: Mapping[str, Path], document: Path) -> Path:
-    file = near.get(Path(name).name)
-    if file is None:
+def _near(data: Path) -> dict[str, list[Path]]:
+    """All files below a folder by their names."""
+    near: dict[str, list[Path]] = {}
+    for path in sorted(data.rglob("*")):
+        if path.is_file():
+            near.setdefault(path.name, []).append(path)
+    return near
+
+
+def _picture(name: str, near: Mapping[str, Sequence[Path]], document: Path) -> Path:
+    """Where the document says, or the one of this name in any folder."""
+    name = name.replace("\\", "/")
+    told = document.parent / name
+    files = [told] if told.is_file() else near.get(Path(name).name, ())
+    if not files:
         message = f"{document} names {name}, which is nowhere below {document.parent}; put the picture there"
         raise ConfigurationError(message)
-    return file
+    if len(files) > 1:
+        message = f"{document} names {name}, which is {files[0]} or {files[1]}; give file_name with its folder"
+        raise ConfigurationError(message)
+    return files[0]
 
 
 def read_coco(document: Path) -> list[tuple[str, list[Tooth]]]:
     """Name and teeth of each picture that has at least one annotated tooth; see ``rows`` for what it raises."""
     try:
-        content = json.loads(document.read_text(encoding="utf-8"))
+        content = json.loads(document.read_text(encoding="utf-8-sig"))
         names = {image["id"]: str(image["file_name"]) for image in content["images"]}
         number = _numbers(content)
         teeth: dict[Any, list[Tooth]] = {}
@@ -147,7 +184,11 @@ def _tooth(fdi: int, entry: dict[str, Any]) -> Tooth:
     x, y, width, height = (float(value) for value in entry["bbox"])
     shapes = entry.get("segmentation")
     outlines = [tuple(float(v) for v in shape) for shape in shapes] if isinstance(shapes, list) else []
-    return Tooth(fdi, (x, y, width, height), tuple(shape for shape in outlines if len(shape) >= _FEWEST))
+    drawn = tuple(shape for shape in outlines if len(shape) >= _FEWEST)
+    if not drawn and not (width > 0 and height > 0):
+        message = f"tooth {fdi} of image {entry['image_id']} has neither an outline nor a box with a size"
+        raise ValueError(message)
+    return Tooth(fdi, (x, y, width, height), drawn)
 
 
 def draw(file: Path, teeth: Sequence[Tooth], target: Path) -> None:

@@ -57,7 +57,9 @@ def _read(data: Path) -> Iterator[tuple[Path, NDArray[np.float64]]]:
 
 def _table(table: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArray[np.float64]]]:
     try:
-        names = [row[0] for row in csv.reader((table.parent / _NAMES).read_text(encoding="utf-8").splitlines()) if row]
+        names = [
+            row[0] for row in csv.reader((table.parent / _NAMES).read_text(encoding="utf-8-sig").splitlines()) if row
+        ]
         numbers = np.loadtxt(table, delimiter=",", ndmin=2)
     except (OSError, ValueError, csv.Error) as error:
         message = f"{table}: it and {_NAMES} beside it must hold a row for each picture ({error})"
@@ -75,7 +77,7 @@ def _table(table: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArr
 
 def _listed(document: Path, data: Path, pictures: dict[str, Path]) -> Iterator[tuple[Path, NDArray[np.float64]]]:
     try:
-        listed = json.loads(document.read_text(encoding="utf-8"))
+        listed = json.loads(document.read_text(encoding="utf-8-sig"))
         corners = {str(name): np.array(points, np.float64) for name, points in listed.items()}
     except (OSError, AttributeError, TypeError, ValueError) as error:
         message = f"{document} must be a JSON object of file to {_POINTS} points (x, y) ({error})"

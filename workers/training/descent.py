@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from service.domain.errors import ConfigurationError
+
 _STEPS = ((0.75, 0.01), (0.5, 0.1), (0.0, 1.0))  # from which part of the time on which share of the learning rate
 
 
@@ -44,3 +46,14 @@ class Schedule(StrEnum):
             late = max(done - flat, 0.0) / (1 - flat)
             return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * min(late, 1.0)))
         return next(share for begun, share in _STEPS if done >= begun) if self == Schedule.STEP else 1.0
+
+
+def check_loss(loss: float, steps: int) -> float:
+    """The loss. Raises ConfigurationError where it is no finite number: no later step could bring the weights back."""
+    if not math.isfinite(loss):
+        message = (
+            f"the training diverged: after {steps} steps the loss is {loss}; set a smaller learning_rate, for example "
+            "a tenth of that in plan.json"
+        )
+        raise ConfigurationError(message)
+    return loss

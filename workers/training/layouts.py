@@ -21,13 +21,16 @@ from workers.models.picture_files import PICTURES, is_dicom, read_dicom
 from workers.training import coco, corner_files
 from workers.training.folds import train_and_val
 from workers.training.grey import read_labels
+from workers.training.progress import Progress
 from workers.training.readers import MANIFEST, read_rows
 from workers.training.turned_labels import Turned, carry_over, has_places
 
 ALL = "all"  #: as a split: every image, whatever part it is in
 _PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _MAP = "label_file"
+_MAPS = frozenset({".png", ".tif", ".tiff", ".bmp"})  # that keep numbers as they are
 _BOXES = Path("labels") / "boxes.csv"
+_LEFT_BEHIND = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
 _LONG = 60  # characters; what a film with thirty teeth lists says nothing that parts could be balanced by
 
 Row = dict[str, str]
@@ -64,7 +67,8 @@ def prepare(data: Path, out: Path, seed: int, split: str = "", *, boxed: bool = 
         raise ConfigurationError(_unknown(data))
     own = not (data / MANIFEST).is_file() and not boxed  # labels that ``_found`` wrote, or none
     source = made if own else data
-    opened = [_opened(row, made, again=has_places(source)) for row in rows]
+    again = has_places(source)
+    opened = [_opened(row, made, again=again) for row in Progress().through(rows, "reading DICOM files")]
     carry_over(source, made, {old["file"]: at for old, (_, at) in zip(rows, opened, strict=True) if at})
     rows = _grouped([row for row, _ in opened], made)
     return write_manifest(_parted(rows, seed, split), made)
@@ -100,16 +104,29 @@ def _boxed(data: Path) -> Iterator[Row]:
 
 
 def _label_maps(data: Path) -> Iterator[Row]:
-    maps = {path.stem: path for path in (data / "labels").glob("*.png")}
-    for image in _pictures(data / "images"):
+    maps = {path.stem: path for path in _pictures(data / "labels") if path.suffix.lower() in _MAPS}
+    pictures, missing = list(_pictures(data / "images")), list[str]()
+    for image in pictures:
         found = maps.get(image.name) or maps.get(image.stem)  # a UID has no ending, though it has dots
         if found:
             yield {"file": str(image.resolve()), _MAP: str(found.resolve())}
+        else:
+            missing.append(image.name)
+    if pictures and len(missing) == len(pictures):
+        message = (
+            f"no label map of {len(maps)} in {data / 'labels'} belongs to a picture of {len(pictures)} in "
+            f"{data / 'images'}; call the map of {missing[0]} {Path(missing[0]).stem}.png"
+        )
+        raise ConfigurationError(message)
+    if missing:
+        Progress().end(
+            f"{len(missing)} of {len(pictures)} pictures are left out: no label map is called like {missing[0]}"
+        )
 
 
 def _class_folders(data: Path) -> Iterator[Row]:
     """``class/file``, ``class/group/file``, or the same below train, val and test."""
-    folders = [folder for folder in sorted(data.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    folders = _folders(data)
     parts = [(_PARTS.get(folder.name.lower(), ""), folder) for folder in folders]
     if folders and all(part for part, _ in parts):
         for part, folder in parts:
@@ -119,12 +136,12 @@ def _class_folders(data: Path) -> Iterator[Row]:
 
 
 def _classes(data: Path) -> Iterator[Row]:
-    for folder in sorted(data.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
+    for folder in _folders(data):
         files = list(_pictures(folder))
         if not files:
             message = f"class folder {folder} holds no picture; remove the folder or put pictures into it"
+            if any(folder.glob("*.json")):
+                message = f"{folder} holds JSON files and no picture; COCO files belong into --data itself, or name it"
             raise ConfigurationError(message)
         for file in files:
             below = file.relative_to(folder).parent
@@ -132,10 +149,21 @@ def _classes(data: Path) -> Iterator[Row]:
             yield {"file": str(file.resolve()), "labels": folder.name, "group": group}
 
 
+def _folders(data: Path) -> list[Path]:
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and not _of_the_system(folder.name)]
+
+
 def _pictures(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and (file.suffix.lower() in PICTURES or is_dicom(file)):
+        if any(_of_the_system(part) for part in file.relative_to(folder).parts) or not file.is_file():
+            continue
+        if file.suffix.lower() in PICTURES or is_dicom(file):
             yield file
+
+
+def _of_the_system(name: str) -> bool:
+    """What macOS, archives made on it, and network drives put beside pictures, under their names: ._a.jpg, @eaDir."""
+    return name.startswith(".") or name in _LEFT_BEHIND
 
 
 def link_beside(data: Path, made: Path) -> None:

@@ -19,6 +19,7 @@ from scipy.ndimage import binary_dilation, binary_opening, gaussian_filter
 
 from service.domain.errors import ConfigurationError
 from workers.training.grey import read_grey
+from workers.training.progress import Progress
 from workers.training.report import Page, Prose, Table
 
 _SIDE = 64  # pixels; looks are compared as squares of this size
@@ -139,7 +140,9 @@ class _Look:
 
 
 def _pairs(members: Sequence[Member]) -> Iterator[Pair]:
-    looks = [look for member in members if (look := _look(member)) is not None]
+    looks = [
+        look for member in Progress().through(members, "looking for copies") if (look := _look(member)) is not None
+    ]
     splits = sorted({look.member.split for look in looks})
     for a, b in combinations(splits, 2):
         yield from _between([x for x in looks if x.member.split == a], [x for x in looks if x.member.split == b])

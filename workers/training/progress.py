@@ -2,9 +2,12 @@
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO, TypeVar
 
 _EVERY = 30.0  # seconds between lines where nobody watches
+_SOON = 2.0  # seconds after which a person begins to wonder
+_Item = TypeVar("_Item")
 
 
 class Progress:
@@ -35,6 +38,17 @@ class Progress:
             self._stream.write(f"{line}\n")
             self._told = now
         self._stream.flush()
+
+    def through(self, items: Sequence[_Item], what: str) -> Iterator[_Item]:
+        """Each of the items; tells how far it is, but of what is done in two seconds nothing."""
+        began = time.perf_counter()
+        for number, item in enumerate(items):
+            if number and time.perf_counter() - began > _SOON:
+                self.tell(f"{what}: {number} of {len(items)}", number / len(items))
+            yield item
+        if self._watched and self._begun:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
 
     def end(self, text: str) -> None:
         """Write the result below."""

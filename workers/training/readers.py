@@ -6,6 +6,7 @@ stay on one side of a split: a patient, a film and its copies), and the labels: 
 """
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from workers.training.outcome import UNKNOWN
 
 MANIFEST = "manifest.csv"
 _MARKS = {"0": 0, "1": 1, "": UNKNOWN, "-1": UNKNOWN}
+_FILES = ("file", "label_file")
 _OWN = {"file", "split", "group", "labels"}
 
 
@@ -62,6 +64,33 @@ class Collection:
         return np.array([record.truth for record in self.records], np.int8).reshape(-1, len(self.classes))
 
 
+def table_of(text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a table as spreadsheets of any language save it, without the blanks around fields.
+
+    Fields stand apart by commas, semicolons or tabs, whichever the first line has most of; empty rows are left out; in
+    columns that name files the folders of Windows become ours.
+
+    Raises:
+        ValueError: a row has more fields than there are columns, or the text is no CSV.
+    """
+    first = text.partition("\n")[0]
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    columns = [name.strip() for name in lines[0]] if lines else []
+    rows = list[dict[str, str]]()
+    for number, line in enumerate(lines[1:], 2):
+        fields = [field.strip() for field in line]
+        if any(fields[len(columns) :]):
+            message = f"line {number} has more fields than there are columns; quote fields that hold a comma"
+            raise ValueError(message)
+        if any(fields):
+            row = dict.fromkeys(columns, "") | dict(zip(columns, fields, strict=False))
+            rows.append(row | {name: row[name].replace("\\", "/") for name in _FILES if name in row})
+    return columns, rows
+
+
 def read_rows(data: Path, needed: Sequence[str] = ("file",)) -> list[dict[str, str]]:
     """All rows of the manifest. Raises ConfigurationError naming the file, the columns or the row that is wrong."""
     manifest = data / MANIFEST
@@ -73,15 +102,16 @@ def read_rows(data: Path, needed: Sequence[str] = ("file",)) -> list[dict[str, s
     except UnicodeDecodeError as error:
         message = f"{manifest} is not UTF-8; save it as CSV UTF-8"
         raise ConfigurationError(message) from error
-    rows = list(csv.DictReader(text.splitlines(), restval=""))
+    try:
+        _, rows = table_of(text)
+    except ValueError as error:
+        message = f"{manifest}: {error}"
+        raise ConfigurationError(message) from error
     if not rows:
         message = f"{manifest} has no rows; write one for each image below a line of column names"
         raise ConfigurationError(message)
     if lacking := [name for name in needed if name not in rows[0]]:
         message = f"{manifest} lacks the column {', '.join(lacking)}; it has {', '.join(rows[0])}"
-        raise ConfigurationError(message)
-    if None in rows[0]:
-        message = f"{manifest}: the first row has more fields than there are columns; quote fields that hold a comma"
         raise ConfigurationError(message)
     return rows
 

@@ -43,5 +43,9 @@ svg .count{text-anchor:middle;font-size:14px}svg .count.on{fill:#fff}
 .c3{stroke:var(--k3);--k:var(--k3)}.c4{stroke:var(--k4);--k:var(--k4)}.c5{stroke:var(--k5);--k:var(--k5)}
 .c6{stroke:var(--k6);--k:var(--k6)}.c7{stroke:var(--k7);--k:var(--k7)}
 svg .dot{fill:var(--k);stroke:none}.key{background:var(--k)}
-@media print{body{background:#fff}section,header{break-inside:avoid;border-color:#bbb}}
+@page{size:A4 landscape;margin:10mm}
+@media print{body{background:#fff;font-size:12px}main{max-width:none;padding:0}
+section,header{break-inside:avoid;border-color:#bbb;padding:10px 12px}
+.scroll{overflow:visible}table{font-size:.74rem}th,td{padding-right:8px}.charts figure{max-width:46%}
+footer{break-before:avoid}}
 """

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.errors import ConfigurationError
+from workers.training.readers import table_of
 
 TABLES, CORNERS = ("boxes.csv", "relabelled.csv"), "landmarks.json"  #: below labels/, by the name of the picture
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -102,10 +103,10 @@ def _own_folder(folder: Path, made: Path) -> None:
 
 def _table(text: str, turned: Mapping[str, Turned]) -> str:
     """Rows of file, ..., xmin, ymin, xmax, ymax, ..."""
-    reader, written = csv.DictReader(text.splitlines(), restval=""), io.StringIO()
-    writer = csv.DictWriter(written, reader.fieldnames or ())
+    (columns, rows), written = table_of(text), io.StringIO()
+    writer = csv.DictWriter(written, columns)
     writer.writeheader()
-    for row in reader:
+    for row in rows:
         at = turned.get(row["file"])
         writer.writerow(row | _moved(row, at) if at else row)
     return written.getvalue()

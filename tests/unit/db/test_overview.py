@@ -1,8 +1,6 @@
 """What a study's state is called, from what is durably done and what its outbox rows say."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +10,7 @@ from service.db import overview
 from service.db.overview import StudyView
 from service.db.status import Condition, Status, Tone, in_short, in_words, plain_status
 from service.domain.job import Stage, State
-from tests.unit.web.rows import Site, dead, done, site
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Site]:
-    """An empty gateway."""
-    made = site(tmp_path)
-    yield made
-    made.db.close()
+from tests.unit.web.rows import Site, dead, done
 
 
 def find(gateway: Site, uid: str = "2.25.1") -> StudyView:

@@ -1,27 +1,16 @@
 """The account of a day: everything is somewhere, or it is named."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 from sqlalchemy import update
 
 from service import clock
 from service.db.reconciliation import Account, Deliveries, last_received, reconcile
 from service.db.tables import Instance
 from service.domain.job import Stage, State
-from tests.unit.web.rows import Site, dead, done, site
+from tests.unit.web.rows import Site, dead, done
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Site]:
-    """An empty gateway."""
-    made = site(tmp_path)
-    yield made
-    made.db.close()
 
 
 def account(gateway: Site, *, ago: timedelta = timedelta()) -> Account:

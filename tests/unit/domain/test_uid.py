@@ -12,7 +12,8 @@ def test_uids(uid: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1.", ".1", "1..2", "1.2a", "1.2/3", "../1.2", "1.2\\n", "1.\u0662", "1." + "2" * 63]
+    "text",
+    ["", "1", "1.", ".1", "1..2", "1.2a", "1.2/3", "../1.2", "1.2\\n", "1.2\n", "a.2", "1.\u0662", "1." + "2" * 63],
 )
 def test_no_uids(text: str) -> None:
     """Empty parts, anything but digits and dots, paths, foreign digits, too long."""

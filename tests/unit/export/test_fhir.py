@@ -125,8 +125,16 @@ def test_agreeing_patient(more: dict[str, Any]) -> None:
 
 def test_study_without_patient_id_is_held() -> None:
     """Without PatientID nobody is asked for."""
-    with server() as destination, pytest.raises(Held, match="no PatientID"):
+    asked: list[str] = []
+
+    def note(_method: str, path: str, _body: bytes) -> Answer | None:
+        asked.append(path)
+        return None
+
+    with server(note) as destination, pytest.raises(Held, match="no PatientID"):
         destination.deliver(delivery(PatientID=""))
+    assert asked
+    assert not [path for path in asked if "/Patient" in path]
 
 
 def test_patient_is_searched_by_system_and_value() -> None:
@@ -141,7 +149,7 @@ def test_patient_is_searched_by_system_and_value() -> None:
 
     with server(note) as destination:
         url = destination._server.base  # noqa: SLF001 - the port that the server took
-        configured = FhirServer(destination_of(f"fhir+{url}?patient-system=urn:x"), "DENTGATE")
+        configured = FhirServer(destination_of(f"fhir+{url}", patient_systems={"*": "urn:x"}), "DENTGATE")
         destination.deliver(delivery(PatientID="P,1", IssuerOfPatientID="1.2.3"))
         configured.deliver(delivery(PatientID="P,1"))
     assert [path.partition("?")[2] for path in asked if "/Patient" in path] == [
@@ -253,6 +261,6 @@ def test_check_without_transactions() -> None:
     "url", ["fhir+http://", "fhir+http:///fhir", "fhir+http://host:0/", "fhir+http://h:99999/", "fhir+https://h/?x=1"]
 )
 def test_wrong_url(url: str) -> None:
-    """A URL without host, with a wrong port or an unknown parameter is a wrong setting."""
+    """A URL without host, with a wrong port or a query is a wrong setting."""
     with pytest.raises(ConfigurationError, match="write the url as fhir"):
         FhirServer(destination_of(url), "DENTGATE")

@@ -20,8 +20,8 @@ from service.export.count_scu import Line, check, count_images, peer_of
 from service.export.dicom_peer import DicomPeer
 from service.export.inquiry import senders_of
 from service.settings import load_settings
+from tests.contract.images import IMAGE
 from tests.contract.test_counts import OTHER, SECOND, THIRD
-from tests.contract.test_record import IMAGE
 from tests.receiving import receiving
 from tests.servers import free_port
 

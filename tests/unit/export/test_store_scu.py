@@ -313,9 +313,23 @@ def test_report_is_no_object_for_a_pacs() -> None:
 
 
 def test_check_is_an_echo() -> None:
-    """The check asks by C-ECHO and stores nothing."""
-    with pacs() as destination:
+    """The check asks by C-ECHO and stores nothing; what the PACS answers to that counts."""
+    asked: list[str] = []
+    statuses = iter((0x0000, 0x0122))
+
+    def echo(_event: evt.Event) -> int:
+        asked.append("C-ECHO")
+        return next(statuses)
+
+    def store(_event: evt.Event) -> int:
+        asked.append("C-STORE")
+        return 0x0000
+
+    with pacs(store, more=[(evt.EVT_C_ECHO, echo)]) as destination:
         assert "answers C-ECHO" in destination.check()
+        with pytest.raises(Permanent, match="answers C-ECHO with 0122H"):
+            destination.check()
+    assert asked == ["C-ECHO"] * 2
 
 
 @pytest.mark.parametrize(

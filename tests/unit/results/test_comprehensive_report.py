@@ -38,12 +38,6 @@ def test_the_same_content_under_another_class() -> None:
         assert len(groups) == len(teeth)
 
 
-def test_twice_is_the_same() -> None:
-    """Writing it again makes the same bytes."""
-    subject = subject_of(xray())
-    assert comprehensive_report.write(subject) == comprehensive_report.write(subject)
-
-
 def test_its_predecessor_is_of_its_kind() -> None:
     """Where a report takes the place of another, so does its Comprehensive SR of the other's Comprehensive SR."""
     (before,), (after,) = (measurement_report.write(subject_of(xray(seed=seed))) for seed in "ab")

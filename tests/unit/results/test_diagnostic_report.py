@@ -42,11 +42,6 @@ def subject_with(*teeth: int, **analysis: Any) -> Subject:  # noqa: ANN401 - han
     return subject_of(xray(), analysis_of(xray(), teeth, **analysis))
 
 
-def test_same_subject_same_bytes() -> None:
-    """Writing the same subject twice gives the same bytes and the same name."""
-    assert diagnostic_report.write(subject_with(36)) == diagnostic_report.write(subject_with(36))
-
-
 def test_deciduous_tooth_fills_the_place_of_its_successor() -> None:
     """A child with 55 is not told that 15 is missing."""
     conclusion = report_of(subject_with(55, 16))["conclusion"]

@@ -79,8 +79,3 @@ def test_it_says_who_chose_and_that_nobody_verified_it() -> None:
     assert texts["113012"].startswith("AI RESULT - NOT VERIFIED - RESEARCH MODEL - NOT FOR DIAGNOSIS: ")
     assert texts["121013"] == "Dentgate tooth-numbering 1.0.0"
     assert ds.ConceptNameCodeSequence[0].CodeValue == "113000"
-
-
-def test_writing_twice_is_byte_identical() -> None:
-    """The same subject gives the same bytes."""
-    assert key_objects.write(two_images()) == key_objects.write(two_images())

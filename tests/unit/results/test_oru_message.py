@@ -111,11 +111,6 @@ def test_a_name_in_one_script_is_not_lost(name: str, written: str) -> None:
     assert pid[5] == written
 
 
-def test_the_same_subject_gives_the_same_message() -> None:
-    """Byte for byte, so that a receiver can tell that it has it already by its control ID."""
-    assert message() == message()
-
-
 def test_code_of_the_site() -> None:
     """A report code that the site set stands in OBR-4: CDT as such, one of the site's own system as local."""
     for code, expected in (

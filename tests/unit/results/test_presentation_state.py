@@ -135,13 +135,6 @@ def test_a_photograph_gets_a_colour_state() -> None:
     assert "PresentationLUTShape" not in state
 
 
-def test_writing_twice_is_byte_identical() -> None:
-    """The same subject gives the same bytes, in grey and in colour."""
-    photo = xray(np.zeros((20, 30, 3), np.uint8), modality="XC", photometric="RGB", bits=8)
-    for ds in (xray(), photo):
-        assert presentation_state.write(subject_of(ds)) == presentation_state.write(subject_of(ds))
-
-
 def test_a_broken_header_is_not_in_the_way() -> None:
     """A window, a side and a body part that make no sense are left out."""
     subject = subject_of(xray())

@@ -147,12 +147,6 @@ def test_patient_data_take_no_part() -> None:
     assert pixels[0] == pixels[1]
 
 
-def test_writing_twice_is_byte_identical() -> None:
-    """The same subject gives the same bytes."""
-    subject = pictured(subject_of(xray()))
-    assert secondary_capture.write(subject) == secondary_capture.write(subject)
-
-
 @pytest.mark.parametrize("size", [(40, 4000), (4000, 40), (3, 3)])
 def test_odd_sizes_fit_a_screen(size: tuple[int, int]) -> None:
     """A picture stays below 2000 pixels in width and 4000 in height, whatever the image is; regions may stick out."""

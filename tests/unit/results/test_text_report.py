@@ -61,10 +61,3 @@ def test_it_is_preliminary_and_refers_to_its_image() -> None:
     assert (report.PreliminaryFlag, report.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
     (study,) = report.CurrentRequestedProcedureEvidenceSequence
     assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == ds.SOPInstanceUID
-
-
-def test_writing_twice_is_byte_identical() -> None:
-    """The same subject gives the same bytes."""
-    ds = xray()
-    subject = subject_of(ds, analysis_of(header_of(ds), ()))
-    assert text_report.write(subject) == text_report.write(subject)

@@ -18,7 +18,7 @@ from service.domain.job import Stage
 from service.domain.result import Delivery
 from service.export.folder import Folder
 from tests.bench import Bench, allowing
-from tests.contract.test_record import IMAGE
+from tests.contract.images import IMAGE
 from tests.unit.workers.test_reviewed import arrived
 from workers import pipeline
 from workers.app import Context

@@ -16,7 +16,7 @@ def read(document: Path) -> list[tuple[str, str, tuple[float, float, float, floa
         ConfigurationError: it cannot be read or is no COCO file with conditions.
     """
     try:
-        content = json.loads(document.read_text(encoding="utf-8"))
+        content = json.loads(document.read_text(encoding="utf-8-sig"))
         pictures = {image["id"]: Path(str(image["file_name"])).name for image in content["images"]}
         if "categories_1" in content and "categories_3" not in content:
             return []  # teeth, without what is wrong with them

@@ -26,7 +26,8 @@ from workers.training.conditions.labels import answered, examples, read_films
 from workers.training.conditions.objects import CANVAS, ObjectPlan, forget, start_from_teeth, train_objects
 from workers.training.conditions.start import Start, read_start
 from workers.training.images.checkpoints import State
-from workers.training.images.fit import build_network, fit
+from workers.training.images.fit import build_network
+from workers.training.images.members import MEMBERS, fit_members, folders_of, members_of
 from workers.training.images.plan import Augmentation, Plan
 from workers.training.images.samples import Sample
 from workers.training.progress import Progress
@@ -35,6 +36,7 @@ from workers.training.task import Training
 
 SIZE = 80  # pixels of a crop: about those of the films it learns from, so that sharper films do not look different
 CROPS, OBJECTS = "crops", "objects"  #: folders of the two trainings in that of the order
+USUAL_MEMBERS = 3  #: networks of the crops, whose mean answers
 _OBJECT_SHARE = 0.45  # of the minutes
 _WIDTHS, _BLOCKS = (32, 64, 128, 192), (1, 2, 2, 1)
 _LEAST_HEAT = 0.1
@@ -59,8 +61,11 @@ def crop_plan(order: Training, heads: Sequence[str] = HEADS) -> Plan:
         mean=(0.45, 0.3, 0.5),
         deviation=(0.3, 0.4, 0.3),
         batch=64,
-        learning_rate=3e-3,
-        smoothing=0.02,
+        learning_rate=2e-3,
+        weight_decay=0.1,
+        dropout=0.5,
+        strength=1.6,
+        smoothing=0.04,
         balance=0.6,
         averaging=0.998,
         seed=order.seed,
@@ -71,7 +76,8 @@ def crop_plan(order: Training, heads: Sequence[str] = HEADS) -> Plan:
     if fixed := sorted({"classes", "channels", "masks"} & order.settings.keys()):
         message = f"setting {fixed[0]} of task conditions follows from its crops and labels; leave it out"
         raise ConfigurationError(message)
-    plan = with_settings(plan, order.settings, "conditions")
+    own = {key: value for key, value in order.settings.items() if key != MEMBERS}
+    plan = with_settings(plan, own, "conditions")
     if plan.size[0] != plan.size[1]:
         message = f"setting size is {plan.size}; crops of teeth are square"
         raise ConfigurationError(message)
@@ -115,7 +121,10 @@ def train(order: Training) -> Path:
     held_cases = find_teeth(held, teeth)
     train_crops, watched = _crops(cases, plan, rng), _crops(held_cases, plan, rng)[::_WATCHED]
     weights = start.write_crops(order.out / CROPS)
-    crops = fit(train_crops, watched, plan, order.out / CROPS, start=weights, resume=order.resume)
+    members = members_of(order.settings, USUAL_MEMBERS)
+    crops, whole = fit_members(
+        train_crops, watched, plan, order.out / CROPS, members, start=weights, resume=order.resume
+    )
     definition, net = objects_from_teeth()
     net.load_state_dict(start.objects or net.state_dict())
     marked, held_marked = ([(case.jaws, case.film.boxes) for case in part] for part in (cases, held_cases))
@@ -126,10 +135,11 @@ def train(order: Training) -> Path:
         "films": len(films),
         "start": str(order.start or "crops from random weights, objects from teeth_panoramic"),
         "hardware": hardware(torch_device(order.device)),
+        "members": members,
         "crops": plan_summary(plan),
         "objects": asdict(objects),
     }
-    bundle = assemble(crops, net, definition, plan, words_of(order, said) | {"training": training}, order.out / NAME)
+    bundle = assemble(crops, net, definition, whole, words_of(order, said) | {"training": training}, order.out / NAME)
     calibrate(bundle, held_cases, said, order.device)
     return bundle
 
@@ -140,6 +150,11 @@ def _crops(cases: Sequence[Case], plan: Plan, rng: np.random.Generator) -> list[
     samples = [sample for case in cases for sample in training_samples(case, plan.size[0], rng)]
     samples = [replace(sample, labels=sample.labels[kept]) for sample in samples]
     return [sample for sample in samples if not np.isnan(sample.labels).all()]
+
+
+def crop_folders(order: Training) -> list[Path]:
+    """The folder of each network of the crops, with its log.jsonl."""
+    return folders_of(order.out / CROPS, members_of(order.settings, USUAL_MEMBERS))
 
 
 def objects_from_teeth() -> tuple[dict[str, Any], ObjectNet]:

@@ -5,7 +5,6 @@ labels/relabelled.csv, a second look at a part of the boxes, may tell which it i
 may have more: what a label leaves open is NaN, and neither trains nor counts.
 """
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from service.domain.errors import ConfigurationError
 from workers.models.conditions import CONDITIONS, HEADS
 from workers.training.conditions import coco_boxes
 from workers.training.grey import read_grey
-from workers.training.readers import MANIFEST, read_rows
+from workers.training.readers import MANIFEST, read_rows, table_of
 
 Box = tuple[float, float, float, float]
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -171,6 +170,9 @@ def _boxes(data: Path, rows: Sequence[dict[str, str]]) -> dict[str, list[Labelle
             boxes[file].append(labelled)
     elif documents:
         files = {Path(row["file"]).name: row["file"] for row in rows}
+        if len(files) < len(rows):
+            message = f"{data} has pictures of one name in several folders; COCO boxes find them by it: rename them"
+            raise ConfigurationError(message)
         for document in documents:
             for picture, label, box in coco_boxes.read(document):
                 boxes[files.get(picture, picture)].append(_labelled(document, picture, label, box))
@@ -215,11 +217,11 @@ def _labelled(
 
 def _table(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     try:
-        reader = csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines(), restval="")
-    except (OSError, UnicodeDecodeError) as error:
+        named, rows = table_of(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         message = f"{file} cannot be read as CSV in UTF-8 ({error})"
         raise ConfigurationError(message) from error
-    if lacking := [column for column in columns if column not in (reader.fieldnames or ())]:
-        message = f"{file} lacks the columns {', '.join(lacking)}"
+    if lacking := [column for column in columns if column not in named]:
+        message = f"{file} lacks the columns {', '.join(lacking)}; it has {', '.join(named)}"
         raise ConfigurationError(message)
-    return list(reader)
+    return rows

@@ -10,18 +10,18 @@ from scipy.special import expit, logit
 
 from workers.models.conditions import CONDITIONS, HEADS, NEVER, Judged, LoadedToothConditions
 from workers.models.tooth_crops import Place, overlap
-from workers.training.calibration import fit_platt
+from workers.training.calibration import fit_logistic, fit_platt
 from workers.training.conditions.crops import SAME, Case, matches
 from workers.training.conditions.labels import Labelled, healthy, merged
 from workers.training.outcome import UNKNOWN, Outcome
 from workers.training.progress import Progress
-from workers.training.teeth.calibrate import fit_logistic
 
 TOOTH, PROPOSAL, MISSED = "tooth", "proposal", "missed"
 _MIXED = "filling_or_crown"
 _APART = 0.15  # less overlap with every box: nobody said anything of it
 _PRECISIONS = (0.8, 0.7, 0.6)  # what a threshold should reach, counting findings without a box as wrong
-_FOUND = 0.3  # share of the labelled teeth that must still be found
+_FOUND = 0.5  # share of the labelled teeth that must still be found
+_RIDGE = 1.0  # in places: keeps the curves of proposals finite
 _FEW = 4  # teeth with a condition; with fewer a route gets no threshold of its own
 
 Floats = NDArray[np.float64]
@@ -179,7 +179,7 @@ def fit_proposal_curves(entries: Sequence[Entry]) -> Floats:
     for k in range(len(HEADS)):
         some = [e for e in entries if e.route == PROPOSAL and not np.isnan(e.labels[k])]
         features = np.array([_features(e)[k] for e in some]).reshape(-1, 3)
-        curves[k] = fit_logistic(features, np.array([e.labels[k] == 1 for e in some], float))
+        curves[k] = fit_logistic(features, np.array([e.labels[k] == 1 for e in some], float), _RIDGE)
     return curves.round(4)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from service.domain.errors import ConfigurationError
+from workers.networks.several import apart
 from workers.training.images.checkpoints import State, looks_like, put, read_checkpoint
 
 _PARTS = ("teeth.", "objects.")  # of ``workers.networks.condition_net.ConditionNet``
@@ -29,11 +30,11 @@ class Start:
 
 
 def read_start(start: Path | str, crops: nn.Module, objects: nn.Module) -> Start:
-    """Read models/model.pt of a tooth_conditions bundle, or crops/model.pt of a training.
+    """Read models/model.pt of a tooth_conditions bundle, or crops/member-0/model.pt of a training.
 
     Args:
         start: the file.
-        crops, objects: the networks that the weights must fit; they get them.
+        crops, objects: the networks that the weights must fit; they get them, of several networks the first.
 
     Raises:
         ConfigurationError: it belongs to another network; says which.
@@ -42,12 +43,13 @@ def read_start(start: Path | str, crops: nn.Module, objects: nn.Module) -> Start
     parts = [{n.removeprefix(p): v for n, v in state.items() if n.startswith(p)} for p in _PARTS]
     found = Start(*parts) if all(parts) else Start(state)
     try:
-        put(crops, found.crops, str(start))
+        put(crops, apart(found.crops)[0], str(start))
         objects.load_state_dict(found.objects or objects.state_dict())
     except (ConfigurationError, RuntimeError) as error:
         message = (
             f"--start {start} looks like {looks_like(found.crops)}; task conditions has one network of its own: give "
-            "models/model.pt of a tooth_conditions bundle or crops/model.pt of an earlier training, or leave it away"
+            "models/model.pt of a tooth_conditions bundle or crops/member-0/model.pt of an earlier training, or leave "
+            "it away"
         )
         raise ConfigurationError(message) from error
     return found

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from workers.training.conditions import fit, measure
 from workers.training.conditions.crops import find_teeth, without_surround
 from workers.training.conditions.labels import read_films
 from workers.training.conditions.measure import MISSED, PROPOSAL, TOOTH, Entry
+from workers.training.images.members import member_curves
 from workers.training.leakage import Member, find_leakage
 from workers.training.readers import MANIFEST, read_rows
-from workers.training.report import Block, Prose, Table, learning_curves, write_report
+from workers.training.report import Block, Prose, Table, write_report
 from workers.training.task import Evaluation, Training
 
 _PICTURE = 160  # pixels of a crop in the report
@@ -41,7 +41,7 @@ class Conditions:
             message = "task conditions has one network, trained as a whole; leave --backbone and --frozen away"
             raise ConfigurationError(message)
         bundle = fit.train(order)
-        figures = _measure(Evaluation(order.data, order.out, "val", bundle), list(_curves(order.out)))
+        figures = _measure(Evaluation(order.data, order.out, "val", bundle), list(_curves(order)))
         note_figures(bundle, _noted(figures))
         write_card(bundle)
         return bundle
@@ -66,11 +66,10 @@ def _measure(order: Evaluation, curves: Sequence[Block] = ()) -> dict[str, Any]:
     return report(entries, model, order, seconds, curves)
 
 
-def _curves(out: Path) -> Iterator[Block]:
+def _curves(order: Training) -> Iterator[Block]:
     """Of both trainings."""
-    for folder, name in ((fit.CROPS, "network of the crops"), (fit.OBJECTS, "object network")):
-        if (charts := learning_curves(out / folder / "log.jsonl")) is not None:
-            yield replace(charts, title=f"{charts.title}, {name}")
+    yield from member_curves(fit.crop_folders(order), "network of the crops")
+    yield from member_curves([order.out / fit.OBJECTS], "object network")
 
 
 def _noted(figures: dict[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,9 @@ def put(network: nn.Module, state: State, source: str) -> frozenset[str]:
         )
         raise ConfigurationError(message)
     loaded = {name: state[name] for name in (wanted - added) & state.keys()}
+    if broken := sorted(name for name, value in loaded.items() if not torch.isfinite(value).all()):
+        message = f"checkpoint {source} is damaged: {broken[0]} holds values that are no finite numbers; take another"
+        raise ConfigurationError(message)
     network.load_state_dict(loaded, strict=False)
     return frozenset(loaded)
 

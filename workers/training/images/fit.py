@@ -19,6 +19,7 @@ from scipy.special import softmax
 from torch import nn
 
 from service.domain.errors import ConfigurationError
+from workers.training.descent import check_loss
 from workers.training.images.checkpoints import load_start, read_checkpoint
 from workers.training.images.learner import Learner, loss_of, write_weights
 from workers.training.images.plan import Plan
@@ -61,7 +62,8 @@ def fit(  # noqa: PLR0913 - five of them by name, with defaults
         The network with its averaged weights, on the CPU, set to inference.
 
     Raises:
-        ConfigurationError: the pictures, the network or the checkpoint do not fit; before the first step.
+        ConfigurationError: the pictures, the network or the checkpoint do not fit, before the first step; or the
+            training diverged.
     """
     check_samples(train, plan.classes)
     torch.set_num_threads(plan.threads)
@@ -75,6 +77,8 @@ def fit(  # noqa: PLR0913 - five of them by name, with defaults
     learner = Learner(train, network, plan, loaded if frozen else frozenset())
     if resume:
         learner.restore(out / "checkpoint.pt")
+        if not learner.steps:
+            (log or Progress()).end(f"{out} holds no training that was stopped half-way: it begins anew")
     else:
         (out / "checkpoint.pt").unlink(missing_ok=True)  # of an earlier run, which nobody wants to go on with
     (out / "model.pt").unlink(missing_ok=True)
@@ -130,7 +134,7 @@ def _learn(learner: Learner, validation: Sequence[Sample], out: Path, journal: J
     saved, looked, looks, losses = began, began, 0.0, list[float]()
     best, stale = learner.watched or (0.0, 0.0)
     while (done := learner.seconds / (60 * plan.minutes)) < 1 and not (plan.patience and stale >= plan.patience):
-        losses.append(learner.step(done))
+        losses.append(check_loss(learner.step(done), learner.steps))
         now = time.perf_counter()
         learner.seconds = before + now - began
         if learner.steps % learner.epoch == 0:

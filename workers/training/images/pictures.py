@@ -1,6 +1,6 @@
 """Labelled picture files: read, brought onto a canvas as the service does it, or changed as another device might."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ def in_colour(collection: Collection) -> bool:
     return any(read_picture(record.file).ndim > 2 for record in collection.records[::step])  # noqa: PLR2004 - grey
 
 
-def labelled(records: Sequence[Record], *, stress: bool = False) -> Iterator[Labelled]:
+def labelled(records: Iterable[Record], *, stress: bool = False) -> Iterator[Labelled]:
     """The pictures of records one by one; ``stress``: as another device might make them."""
     for number, record in enumerate(records):
         pixels = read_picture(record.file)

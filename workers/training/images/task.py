@@ -17,16 +17,26 @@ from workers.training.bundles import hardware, note_figures, provenance, write_c
 from workers.training.calibration import best_threshold, fit_platt, fit_softmax
 from workers.training.classifier_report import classifier_page
 from workers.training.images.export import Facts, Serving, export_bundle, write_mapping
-from workers.training.images.fit import fit, logits_of, trained_minutes
+from workers.training.images.fit import logits_of
+from workers.training.images.members import (
+    MEMBERS,
+    SMALL,
+    fit_members,
+    folders_of,
+    member_curves,
+    members_of,
+    minutes_of,
+)
 from workers.training.images.nothing import drawn_nothing
 from workers.training.images.pictures import labelled, sample_of
 from workers.training.images.plan import Augmentation, Plan
 from workers.training.images.samples import Sample
 from workers.training.leakage import Member, find_leakage
 from workers.training.outcome import Outcome
+from workers.training.progress import Progress
 from workers.training.readers import Collection
-from workers.training.report import write_report
-from workers.training.settings import fitting
+from workers.training.report import Block, write_report
+from workers.training.settings import FIXED, fitting
 from workers.training.task import Evaluation, Training
 
 #: Networks that the user may choose: the target, its arguments, and what of the plan goes with them.
@@ -44,7 +54,7 @@ BACKBONES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 _COLOUR_MEAN, _COLOUR_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # those of ImageNet
 _AUGMENTATION = {f.name for f in fields(Augmentation)}
-_PLAN = {f.name for f in fields(Plan)} - {"classes", "network", "augmentation"}
+_PLAN = {f.name for f in fields(Plan)} - FIXED - {"channels"}
 _NOTED = ("headline", "images", "groups", "classes", "macro", "calibration_error")
 _FEW = 2  # of either kind; fewer cannot be calibrated on
 
@@ -62,6 +72,7 @@ class Recipe:
         backbone: the task's own.
         changes: fields of the plan.
         nothing: how many drawn pictures that show nothing are trained on; grey tasks only.
+        members: networks whose mean answers, if the backbone is ``small``.
         caveats: for the report.
     """
 
@@ -73,6 +84,7 @@ class Recipe:
     backbone: str = "small"
     changes: dict[str, Any] = field(default_factory=dict)
     nothing: int = 0
+    members: int = 1
     caveats: tuple[str, ...] = ()
 
 
@@ -100,11 +112,15 @@ class ImageTask:
         train, validation = (_samples(recipe.collection.part(part), plan, recipe) for part in ("train", "val"))
         rng = np.random.default_rng(plan.seed)
         train += drawn_nothing(recipe.nothing, plan.size, recipe.percentiles, len(plan.classes), rng)
-        network = fit(train, validation, plan, order.out, start=order.start, frozen=order.frozen, resume=order.resume)
+        members = members_of(order.settings, recipe.members if plan.network["_target_"] == SMALL else 1)
+        network, plan = fit_members(
+            train, validation, plan, order.out, members, start=order.start, frozen=order.frozen, resume=order.resume
+        )
+        folders = folders_of(order.out, members)
         serving = serving_of(network, validation, plan, recipe)
         bundle = order.out / recipe.facts.name
         training = {
-            "minutes": trained_minutes(plan, order.out),
+            "minutes": minutes_of(plan, folders),
             "start": str(order.start or "random weights"),
             "images": len(train),
             "hardware": hardware(torch_device(plan.device)),
@@ -113,13 +129,17 @@ class ImageTask:
         export_bundle(network, plan, bundle, recipe.facts, serving, words)
         if self._shipped is None:
             write_mapping(bundle, plan, recipe.facts, serving)
-        figures = self.evaluate(Evaluation(order.data, order.out, "val", bundle))
+        curves = member_curves(folders)
+        figures = self._measured(Evaluation(order.data, order.out, "val", bundle), curves)
         note_figures(bundle, {key: figures[key] for key in _NOTED})
         write_card(bundle)
         return bundle
 
     def evaluate(self, order: Evaluation) -> dict[str, Any]:
         """Measure a bundle by the code that serves; the report, also as report.json and report.html."""
+        return self._measured(order)
+
+    def _measured(self, order: Evaluation, curves: Sequence[Block] = ()) -> dict[str, Any]:
         bundle = order.bundle or self._shipped
         if bundle is None:
             message = "this task ships no bundle; name the one to measure with --bundle"
@@ -143,9 +163,9 @@ class ImageTask:
             f"Task {self.name}",
             outcome,
             facts,
-            log=order.out / "log.jsonl",
             leakage=leakage,
             caveats=recipe.caveats,
+            more=curves,
         )
         write_report(order.out, page)
         return {"headline": page.headline, **page.figures}
@@ -172,7 +192,8 @@ def plan_of(order: Training, recipe: Recipe) -> Plan:
         threads=order.threads,
         device=order.device,
     )
-    return changed(replace(plan, **(going | recipe.changes)), order.settings)
+    own = {key: value for key, value in order.settings.items() if key != MEMBERS}
+    return changed(replace(plan, **(going | recipe.changes)), own)
 
 
 def changed(plan: Plan, settings: dict[str, Any]) -> Plan:
@@ -191,11 +212,17 @@ def changed(plan: Plan, settings: dict[str, Any]) -> Plan:
         else:
             change = {key: fitting(key, value, getattr(plan, key))}
         plan = replace(plan, **change)
+    if len(plan.weights) not in {0, len(plan.classes)}:
+        message = (
+            f"setting weights has {len(plan.weights)} numbers; it must have one for each of {', '.join(plan.classes)}"
+        )
+        raise ConfigurationError(message)
     return plan
 
 
 def _samples(part: Collection, plan: Plan, recipe: Recipe) -> list[Sample]:
-    return [sample_of(picture, plan.size, plan.channels, recipe.percentiles) for picture in labelled(part.records)]
+    records = Progress().through(part.records, "reading images")
+    return [sample_of(picture, plan.size, plan.channels, recipe.percentiles) for picture in labelled(records)]
 
 
 def serving_of(network: nn.Module, validation: Sequence[Sample], plan: Plan, recipe: Recipe) -> Serving:
@@ -228,7 +255,7 @@ def calibrated(logits: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[t
 def measure(model: ImageClassifier, part: Collection, *, stress: bool = False) -> tuple[Outcome, float]:
     """What a bundle says of pictures, and the seconds that one took."""
     scores, seconds = list[NDArray[np.float64]](), 0.0
-    for picture in labelled(part.records, stress=stress):
+    for picture in labelled(Progress().through(part.records, "measuring"), stress=stress):
         began = time.perf_counter()
         pixels = picture.pixels.mean(2) if model.settings.channels == 1 and picture.pixels.ndim > 2 else picture.pixels  # noqa: PLR2004
         scores.append(model.read(pixels).probabilities)

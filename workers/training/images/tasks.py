@@ -63,6 +63,7 @@ def fracture_recipe(data: Path, out: Path, seed: int, split: str) -> Recipe:
         channels=1,
         changes={"augmentation": _BONES, "balance": 0.8, "mixup": 0.3, "weight_decay": 0.05, "batch": 24},
         nothing=18,
+        members=3,
         caveats=_FRACTURE_CAVEATS,
     )
 

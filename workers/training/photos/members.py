@@ -11,10 +11,11 @@ from workers.inference import torch_device
 from workers.networks.photo_net import PhotoNet
 from workers.training.bundles import hardware, provenance
 from workers.training.images.fit import fit, trained_minutes
+from workers.training.images.members import folders_of, members_of
 from workers.training.images.plan import Plan
 from workers.training.images.samples import Sample
 from workers.training.photos.export import Parts, export_bundle
-from workers.training.photos.plan import members_of, plan_of
+from workers.training.photos.plan import MEMBERS, plan_of
 from workers.training.photos.scope import fit_scope
 from workers.training.readers import Collection
 from workers.training.task import Training
@@ -23,7 +24,7 @@ from workers.training.task import Training
 def train_members(order: Training, collection: Collection, train: list[Sample], validation: list[Sample]) -> Parts:
     """Train all networks; each has its folder in ``order.out``. Raises ConfigurationError before the first step."""
     networks, plans = list[PhotoNet](), list[Plan]()
-    for member, folder in enumerate(folders_of(order)):
+    for member, folder in enumerate(member_folders(order)):
         plan = plan_of(order, collection.classes, member)
         networks.append(_fit(order, train, validation, plan, folder))
         plans.append(plan)
@@ -38,15 +39,15 @@ def train_members(order: Training, collection: Collection, train: list[Sample], 
 
 
 def _training(order: Training, plans: Sequence[Plan]) -> dict[str, Any]:
-    minutes = sum(trained_minutes(plan, folder) for plan, folder in zip(plans, folders_of(order), strict=True))
+    minutes = sum(trained_minutes(plan, folder) for plan, folder in zip(plans, member_folders(order), strict=True))
     told = {"seed": order.seed, "minutes": round(minutes, 1), "networks": len(plans)}
     start = {"start": str(order.start)} if order.start else {}
     return told | start | {"threads": order.threads, "hardware": hardware(torch_device(order.device))}
 
 
-def folders_of(order: Training) -> list[Path]:
+def member_folders(order: Training) -> list[Path]:
     """The folder of each network, with its log.jsonl."""
-    return [order.out / f"member-{member}" for member in range(members_of(order))]
+    return folders_of(order.out, members_of(order.settings, MEMBERS))
 
 
 def bundle_of(parts: Parts, out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from service.domain.errors import ConfigurationError
 from workers.models.photo_view import BORDER
+from workers.training.images.members import members_of
 from workers.training.images.plan import Augmentation, Plan
 from workers.training.settings import with_settings
 from workers.training.task import Training
@@ -28,15 +29,6 @@ CHANGES = Augmentation(
 )
 
 
-def members_of(order: Training) -> int:
-    """How many networks share the minutes. Raises ConfigurationError."""
-    members = order.settings.get("members", MEMBERS)
-    if not isinstance(members, int) or not 1 <= members <= 8:  # noqa: PLR2004 - each costs time at every picture
-        message = f"members is {members!r}; it must be a whole number from 1 to 8"
-        raise ConfigurationError(message)
-    return members
-
-
 def plan_of(order: Training, classes: tuple[str, ...], member: int) -> Plan:
     """The plan of one network; they differ in everything random. Raises ConfigurationError."""
     if order.backbone not in {"", NETWORK.rpartition(".")[2]}:
@@ -45,7 +37,7 @@ def plan_of(order: Training, classes: tuple[str, ...], member: int) -> Plan:
     plan = Plan(
         classes=classes,
         network={"_target_": NETWORK},
-        minutes=order.minutes / members_of(order),
+        minutes=order.minutes / members_of(order.settings, MEMBERS),
         size=SIZE,
         channels=3,
         mean=BORDER,

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,16 @@ from workers.models.oral_photo import OralPhoto
 from workers.training import metrics
 from workers.training.bundles import note_figures, write_card
 from workers.training.classifier_report import classifier_page
+from workers.training.images.members import member_curves
 from workers.training.leakage import Member, find_leakage
 from workers.training.metrics import Summary
 from workers.training.outcome import Outcome
 from workers.training.photos.measure import HEALTHY, Colours, Readings, among_findings, calibrate, outcome_of, read
-from workers.training.photos.members import bundle_of, folders_of, train_members
+from workers.training.photos.members import bundle_of, member_folders, train_members
 from workers.training.photos.pictures import read_photographs, samples_of
 from workers.training.photos.stress import blank, other_camera
 from workers.training.readers import Collection
-from workers.training.report import Charts, Prose, Table, learning_curves, write_report
+from workers.training.report import Block, Prose, Table, write_report
 from workers.training.task import Evaluation, Training
 
 _TRAIN, _VAL = "train", "val"
@@ -50,8 +50,8 @@ class Photos:
         parts = train_members(order, collection, samples_of(train), samples_of(validation))
         bundle = bundle_of(parts, order.out)
         calibrate(validation, bundle)
-        logs = [folder / "log.jsonl" for folder in folders_of(order)]
-        figures = _measure(OralPhoto(bundle), collection, _VAL, order.out, logs=logs)
+        curves = member_curves(member_folders(order))
+        figures = _measure(OralPhoto(bundle), collection, _VAL, order.out, curves=curves)
         note_figures(bundle, {key: figures[key] for key in _NOTED})
         write_card(bundle)
         return bundle
@@ -63,7 +63,13 @@ class Photos:
 
 
 def _measure(
-    photo: OralPhoto, collection: Collection, split: str, out: Path, *, stress: bool = False, logs: Sequence[Path] = ()
+    photo: OralPhoto,
+    collection: Collection,
+    split: str,
+    out: Path,
+    *,
+    stress: bool = False,
+    curves: Sequence[Block] = (),
 ) -> dict[str, Any]:
     model, part = photo.load("auto"), collection.part(split)
     started = time.perf_counter()
@@ -90,7 +96,7 @@ def _measure(
         more=[
             _table("The findings among themselves, without healthy photographs", among),
             _prose(served),
-            *_curves(logs),
+            *curves,
         ],
     )
     page.figures.update(
@@ -98,12 +104,6 @@ def _measure(
     )
     write_report(out, page)
     return {"headline": page.headline, **facts, **page.figures}
-
-
-def _curves(logs: Sequence[Path]) -> list[Charts]:
-    """The learning curves of every network."""
-    found = [(number, learning_curves(log)) for number, log in enumerate(logs, 1)]
-    return [replace(charts, title=f"{charts.title} of network {n} of {len(logs)}") for n, charts in found if charts]
 
 
 def _other_camera(colour: Colours, number: int) -> Colours:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.errors import ConfigurationError
+from workers.models.picture_files import stored_shape
 from workers.training import readers
 from workers.training.grey import read_grey
 
@@ -22,6 +23,7 @@ VERTEBRAE = 17
 Corners = NDArray[np.float32]  # (vertebrae, 4, 2) as (x, y)
 _COLUMNS = ("file", "split", "group")
 _POINTS = (4 * VERTEBRAE, 2)
+_BEYOND = 0.1  # of a side: how far a corner may lie outside a film that cuts a vertebra off
 _ANGLES, _MOST = ("cobb_major", "cobb_second"), 180
 
 
@@ -70,7 +72,7 @@ def read_manifest(data: Path, split: str) -> list[Record]:
 
 def _landmarks(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         message = f"{file} cannot be read ({error.strerror}); it must hold the corners of the vertebrae"
         raise ConfigurationError(message) from error
@@ -96,7 +98,26 @@ def _record(data: Path, row: dict[str, str], landmarks: dict[str, Any]) -> Recor
     if not (data / name).is_file():
         message = f"{data / name} is named in manifest.csv but is not there"
         raise ConfigurationError(message)
+    _check_places(name, points, stored_shape(data / name))
     return Record(data / name, points.reshape(VERTEBRAE, 4, 2), row["group"], row.get("labels", ""), _cobb(row))
+
+
+def _check_places(name: str, points: NDArray[np.float32], shape: tuple[int, int]) -> None:
+    """Raises ConfigurationError for points that are no vertebrae in pixels of this film, from the top down."""
+    size = np.array(shape[::-1])
+    least, most, half = points.min(0), points.max(0), len(points) // 2
+    trouble = ""
+    if most.max() <= 1 < size.min():
+        trouble = "are fractions; give them in pixels"
+    elif (least < -_BEYOND * size).any() or (most > (1 + _BEYOND) * size).any():
+        trouble = f"lie outside the film of {size[0]} x {size[1]} pixels; give them in pixels of this picture"
+    elif (most - least)[0] > (most - least)[1]:
+        trouble = "lie side by side, not above each other; give x, then y, of an upright film"
+    elif points[:half, 1].mean() > points[half:, 1].mean():
+        trouble = "go from the bottom up; give the topmost vertebra first"
+    if trouble:
+        message = f"labels/landmarks.json: the points of {name} {trouble}"
+        raise ConfigurationError(message)
 
 
 def _cobb(row: dict[str, str]) -> tuple[float, float] | None:

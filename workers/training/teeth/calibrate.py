@@ -10,21 +10,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from workers.models.intraoral_teeth import IntraoralTeeth
 from workers.models.looks import NumberedTooth
 from workers.models.panoramic_teeth import PanoramicTeeth
 from workers.regions import Detection
 from workers.training.bundles import write_json
+from workers.training.calibration import fit_logistic
 from workers.training.progress import Progress
 from workers.training.teeth.cases import Case, cases, windows_of
 from workers.training.teeth.evaluate import lies_on
 from workers.training.teeth.panoramics import UNKNOWN, image_of
 from workers.training.teeth.scoring import right_teeth, truths_of
 
-_ROUNDS = 30
-_RIDGE = 1.0  # in teeth: keeps the fit finite where all are right
+RIDGE = 1.0  #: in teeth: keeps the fit finite where all are right
 _WINDOW_SEED = 7_000  # other windows than those measured on
 
 
@@ -71,15 +70,5 @@ class Claims:
 
     def fit(self) -> list[float]:
         """Bias and weights of the logistic curve."""
-        weights = fit_logistic(np.array(self.features, float).reshape(-1, 3), np.array(self.right, float))
+        weights = fit_logistic(np.array(self.features, float).reshape(-1, 3), np.array(self.right, float), RIDGE)
         return [round(float(weight), 4) for weight in weights]
-
-
-def fit_logistic(features: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights that maximise the likelihood of ``right`` (0 or 1), by Newton's method with a little ridge."""
-    weights = np.zeros(features.shape[1])
-    for _ in range(_ROUNDS):
-        p = expit(features @ weights)
-        curve = (features * (p * (1 - p))[:, None]).T @ features + _RIDGE * np.eye(len(weights))
-        weights = weights + np.linalg.solve(curve, features.T @ (right - p) - _RIDGE * weights)
-    return weights

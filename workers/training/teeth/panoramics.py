@@ -20,6 +20,7 @@ from workers.pixels import Image
 from workers.training.checks import check_files
 from workers.training.grey import read_grey, read_labels
 from workers.training.phantom import panoramic_phantom
+from workers.training.progress import Progress
 from workers.training.readers import MANIFEST, read_rows
 
 STRETCHED_ASPECT = 16 / 9  # columns to rows of what was stretched to a square
@@ -144,10 +145,10 @@ def true_aspect(rows: int, columns: int) -> float:
     return STRETCHED_ASPECT if rows == columns else columns / rows
 
 
-def load_samples(records: Iterable[Record], surround: float = 0.0) -> list[Sample]:
+def load_samples(records: Sequence[Record], surround: float = 0.0) -> list[Sample]:
     """All records as squares of 512 pixels; ``surround`` as in ``Sample``."""
     samples = []
-    for record in records:
+    for record in Progress().through(records, "reading films"):
         pixels, labels = read_grey(record.image), read_labels(record.labels)
         square = _square(pixels, Picture.Resampling.BOX)
         samples.append(Sample(square, _square(to_classes(labels)), true_aspect(*pixels.shape), surround))

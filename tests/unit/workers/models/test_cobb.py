@@ -6,8 +6,6 @@ from numpy.typing import NDArray
 
 from workers.models.cobb import LEVELS, CurveType, curves_of, region_of, tilts_of, turning_points, two_largest, type_of
 
-STRAIGHT = [0.0] * 17
-
 
 def spine(tilts: list[float]) -> NDArray[np.float64]:
     """Corners (vertebrae, 4, 2) of blocks 40 wide and 20 high, hung below each other along their tilt."""

@@ -1,5 +1,6 @@
 """Bundles in the folder that the settings name."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from pydicom.dataset import Dataset
 from service.domain.errors import ConfigurationError
 from tests.unit.workers.models.foreign_bundle import BRIGHT, bright_network, make_bundle
 from workers.models.bundle import BUNDLES
+from workers.models.dropped_classifier import DroppedClassifier
 from workers.models.dropped_in import dropped_in, with_dropped_in
+from workers.models.image_classifier import ImageClassifier
 from workers.models.panoramic_teeth import PanoramicTeeth
 
 MAPPING = {"modality": ["DX"], "channels": {"1": {"finding": "fracture"}}, "size": [32, 32]}
@@ -39,6 +42,18 @@ def test_a_retrained_model_takes_the_place_of_the_one_that_ships(tmp_path: Path)
     assert isinstance(model, PanoramicTeeth)
     with pytest.raises(ConfigurationError, match=f"bundle {mine}"):
         model.load("cpu")
+
+
+def test_a_classifier_of_ours_keeps_its_thresholds_unless_the_mapping_says_others(tmp_path: Path) -> None:
+    """A channel without a threshold is judged by the bundle's own, measured one, not by one half."""
+    settings = json.loads((BUNDLES / "fracture" / "configs" / "inference.json").read_text(encoding="utf-8"))
+    for name, channel, expected in (("own", {}, settings["thresholds"]), ("told", {"threshold": 0.3}, [0.3])):
+        shutil.copytree(BUNDLES / "fracture", tmp_path / name)
+        mapping = {"modality": ["DX"], "channels": {"0": {"finding": "fracture"} | channel}}
+        (tmp_path / name / "dentgate.json").write_text(json.dumps(mapping))
+        loaded = DroppedClassifier(tmp_path / name).load("cpu")
+        assert isinstance(loaded, ImageClassifier)
+        assert list(loaded.settings.thresholds) == expected
 
 
 def test_a_broken_bundle_says_so_and_harms_no_other(tmp_path: Path) -> None:

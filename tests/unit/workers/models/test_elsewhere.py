@@ -1,6 +1,7 @@
 """Other anatomy that came as a limb: named and declined; limbs are left alone."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from service.domain.errors import ConfigurationError, Declined
+from workers.inference import open_network
 from workers.models.bundle import BUNDLES
 from workers.models.elsewhere import Elsewhere
 from workers.models.fracture import Fracture, LoadedFracture
+from workers.models.panoramic_teeth import PanoramicTeeth
+from workers.models.spine import Spine
 from workers.pixels import Image
 from workers.training.phantom import panoramic_phantom
 from workers.training.spine.phantom import spine_phantom
@@ -91,3 +95,14 @@ def test_a_broken_bundle_is_named(tmp_path: Path) -> None:
     (tmp_path / "teeth_panoramic").mkdir()
     with pytest.raises(ConfigurationError, match="teeth_panoramic"):
         Elsewhere.open("cpu", tmp_path)
+
+
+def test_what_knows_other_anatomy_is_opened_once_for_all_models() -> None:
+    """A worker that reads panoramics, spines and limbs holds each network once."""
+    shared = mock.Mock(side_effect=open_network)
+    with mock.patch("workers.models.opened.open_network", shared):
+        held = [PanoramicTeeth(TEETH).load("cpu"), Spine(SPINE).load("cpu")]
+        before = shared.call_count
+        held_too = Elsewhere.open("cpu")
+    assert (before <= len(held), shared.call_count) == (True, before)
+    assert held_too.reason(limb()) == ""

@@ -18,7 +18,7 @@ from tests.unit.workers.models.foreign_bundle import BRIGHT, bright_network, ima
 from workers.models.foreign import ForeignBundle
 from workers.models.grad_cam import gradient_maps, hot_box, to_heat
 
-HAND: dict[str, Any] = {"modality": ["DX", "CR"], "body_part": ["HAND"], "size": [32, 32]}
+HAND: dict[str, Any] = {"modality": ["DX", "CR"], "body_part": ["HAND"], "size": [32, 32], "scale": "unit"}
 REGIONS = HAND | {"channels": {"1": {"finding": "fracture", "site": "hand"}}}
 SMALL: dict[str, Any] = {"init_features": 8, "growth_rate": 4, "block_config": [2, 2]}
 DENSE = {"_target_": "DenseNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2} | SMALL

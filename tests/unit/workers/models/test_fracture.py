@@ -10,7 +10,6 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from service.domain.errors import Declined
-from workers.models.bundle import BUNDLES
 from workers.models.fracture import Fracture, likeness_of_neighbours
 from workers.pixels import Image
 
@@ -96,7 +95,6 @@ def test_noise_has_no_likeness() -> None:
     assert likeness_of_neighbours(np.full((60, 40), 0.5, np.float32)) == 1
 
 
-@pytest.mark.skipif(not (BUNDLES / "fracture").exists(), reason="the bundle does not ship yet")
 def test_a_blank_image_has_no_fracture() -> None:
     """The bundle that ships loads, says nothing of an even grey plane, and declines noise."""
     model = Fracture().load("cpu")

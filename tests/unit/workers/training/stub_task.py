@@ -27,7 +27,9 @@ class StubTask:
         """Keep the names of the training images; the report says how near the learning rate is to 0.003."""
         self.orders.append(order)
         bundle = order.out / "bundle"
-        bundle.mkdir(parents=True, exist_ok=True)
+        (bundle / "configs").mkdir(parents=True, exist_ok=True)
+        if not (bundle / "configs" / "metadata.json").exists():
+            (bundle / "configs" / "metadata.json").write_text(json.dumps({"training": {"seed": order.seed}}))
         seen = [record.file.name for record in read_collection(order.data).part("train").records]
         (bundle / "seen.json").write_text(json.dumps(seen))
         height = 1 - abs(np.log10(float(order.settings.get("learning_rate", 0.003)) / 0.003))

@@ -8,6 +8,7 @@ from workers.training.calibration import (
     best_threshold,
     claims,
     expected_calibration_error,
+    fit_logistic,
     fit_platt,
     fit_softmax,
     fit_temperature,
@@ -58,6 +59,33 @@ def test_platt_is_found_again() -> None:
     truth = rng.random(6000) < expit(0.7 * logits - 1)
     slope, offset = fit_platt(logits, truth)
     assert (slope, offset) == pytest.approx((0.7, -1), abs=0.1)
+
+
+@pytest.mark.parametrize("rest", [1000, 2445, 5000])
+def test_platt_holds_where_one_kind_is_rare(rest: int) -> None:
+    """Thirty among thousands, with some of the others high: the slope stays that of a curve which rises."""
+    no = np.concatenate([np.linspace(-6, -3, rest - 40), np.linspace(-3, 6, 40)])
+    logits = np.concatenate([no, np.linspace(-4.5, 5, 30)])
+    truth = np.arange(len(logits)) >= len(no)
+    slope, offset = fit_platt(logits, truth)
+    assert slope > 0.5
+    assert expit(slope * logits + offset).sum() == pytest.approx(truth.sum(), rel=0.1)
+
+
+def test_logistic_weights_come_back() -> None:
+    """From enough outcomes the fit recovers the probabilities that made them."""
+    rng = np.random.default_rng(0)
+    features = np.column_stack([np.ones(20_000), rng.uniform(0, 15, 20_000), rng.uniform(0, 1, 20_000)])
+    truth = np.array([-2.0, 0.4, 1.0])
+    right = (rng.random(20_000) < expit(features @ truth)).astype(float)
+    np.testing.assert_allclose(fit_logistic(features, right, 1.0), truth, atol=0.15)
+
+
+def test_logistic_weights_stay_finite() -> None:
+    """Where every case was right the fit ends, with a high but finite certainty."""
+    weights = fit_logistic(np.column_stack([np.ones(50), np.linspace(5, 15, 50)]), np.ones(50), 1.0)
+    assert np.isfinite(weights).all()
+    assert 0.9 < expit(weights @ [1, 10]) < 1
 
 
 @pytest.mark.parametrize("truth", [[True, True, True], [False, False, True], [True, False, True]])

@@ -11,9 +11,13 @@ from workers.training.checks import check_training_data
 Row = dict[str, str]
 
 
-def test_sound_data_pass(tmp_path: Path) -> None:
-    """Nothing is said of data that can be trained on."""
+def test_sound_data_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How they are understood is said before a long training: a slip in the labels changes what is learnt."""
     check_training_data(manifest(tmp_path, labelled_rows()), labelled=True)
+    assert "images of train + val: ill 6 + 2, well 3 + 1; one for each image" in capsys.readouterr().out
+    rows = changed({"labels": "ill|well"}, {"file": "images/0.png"})
+    check_training_data(manifest(tmp_path, rows), labelled=True)
+    assert "ill 7 + 2, well 3 + 1; 1 images show several, 0 none" in capsys.readouterr().out
 
 
 def changed(change: Row, where: Row) -> list[Row]:
@@ -30,6 +34,8 @@ def changed(change: Row, where: Row) -> list[Row]:
             r"group g3 \(train and val\) lies in two",
         ),
         (changed({"file": "images/1.png"}, {"file": "images/0.png"}), r"lists images/1.png more than once"),
+        (changed({"file": "./images/1.png"}, {"file": "images/0.png"}), r"lists images/1.png more than once"),
+        (changed({"labels": "ill"}, {"split": "train"}), "class 'well' has no example in split train"),
         (changed({"labels": "ill"}, {}), "all images are 'ill'; a second class is needed"),
         (changed({"labels": "rare"}, {"file": "images/3.png"}), "class 'rare' has no example in split train"),
         (changed({"labels": "ill|well"}, {"split": "train"}), "class 'ill' has no counter-example in split train"),

@@ -1,5 +1,6 @@
 """Optimizer, schedule and dropout of every network that is trained, and what must not change between two halves."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def test_dense_networks_take_optimizer_and_schedule(task: str) -> None:
     assert falling == sorted(falling, reverse=True)
     assert 1 > falling[0] > 0.5
     assert falling[-1] <= 0.01
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_training_that_diverged_ends(loss: float) -> None:
+    """No later step could bring the weights back; the mend is named."""
+    with pytest.raises(ConfigurationError, match=f"after 0 steps the loss is {loss}; set a smaller learning_rate"):
+        run_of("teeth").descend(torch.tensor(loss))
 
 
 def test_a_step_takes_the_rate_of_the_schedule() -> None:

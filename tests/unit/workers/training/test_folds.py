@@ -170,7 +170,7 @@ def test_a_fold_that_cannot_be_trained_on_is_told_before_the_first(tmp_path: Pat
     """All images of a class lie in one group: the fold that holds it out has none to learn from."""
     rows = [row | {"group": "one" if row["labels"] == "well" else row["group"]} for row in labelled_rows(12)]
     task = StubTask()
-    with pytest.raises(ConfigurationError, match=r"fold \d cannot be trained on: .*'ill' has no counter-example"):
+    with pytest.raises(ConfigurationError, match=r"fold \d cannot be trained on: .*'well' has no example"):
         cross_validate(task, Training(manifest(tmp_path / "mine", rows), tmp_path / "out", 1), 3, labelled=True)
     assert not task.orders
 

@@ -42,6 +42,16 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     assert listing(data) == before
 
 
+def test_what_other_systems_leave_behind_is_no_picture(tmp_path: Path) -> None:
+    """A folder from a Mac, an archive made there, a network drive: shadows of pictures, thumbnails, indexes."""
+    data = class_folders(tmp_path / "mine")
+    names = ("ill/._ill-0.png", "__MACOSX/ill/._ill-0.png", "well/@eaDir/well-0.png/THUMB.jpg", ".Trash/a.png")
+    for name in (*names, "ill/.DS_Store", "Thumbs.db", "well/desktop.ini"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(b"\0\5\x16\7")
+    assert len(rows_of(prepare(data, tmp_path / "out", 0))) == 20
+
+
 def test_parts_are_seeded(tmp_path: Path) -> None:
     """The same seed gives the same parts, another gives others."""
     data = class_folders(tmp_path / "mine")
@@ -93,6 +103,30 @@ def test_equal_bytes_in_two_given_parts_stay_and_share_a_group(tmp_path: Path) -
     same = [row for row in rows if row["file"].endswith("/ill-0.png")]
     assert [row["split"] for row in same] == ["train", "val"]
     assert same[0]["group"] == same[1]["group"]
+
+
+def test_pictures_and_label_maps_of_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A few without a map are left out and told; where none fits, the names are the fault and the message says so."""
+    data = tmp_path / "mine"
+    for i in range(4):
+        picture(data / "images" / f"film {i}.JPG", i)
+        picture(data / "labels" / f"film {i}.{('PNG', 'tif', 'png', 'png')[i]}", 50 + i)
+    (data / "labels" / "film 3.png").rename(data / "labels" / "film 3_mask.png")
+    assert len(rows_of(prepare(data, tmp_path / "out", 0))) == 3
+    assert "1 of 4 pictures are left out: no label map is called like film 3.JPG" in capsys.readouterr().out
+    for file in sorted((data / "labels").iterdir()):
+        file.rename(file.with_name(f"{file.stem}_teeth.png"))
+    with pytest.raises(ConfigurationError, match=r"no label map of 4 in .*; call the map of film 0\.JPG film 0\.png"):
+        prepare(data, tmp_path / "other", 0)
+
+
+def test_coco_files_in_a_folder_below(tmp_path: Path) -> None:
+    """The layout of COCO itself has them in annotations/, which is no class; the message says where they belong."""
+    data = class_folders(tmp_path / "mine")
+    (data / "annotations").mkdir()
+    (data / "annotations" / "train.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="annotations holds JSON files and no picture; COCO files belong into"):
+        prepare(data, tmp_path / "out", 0)
 
 
 def test_an_incomplete_manifest_is_completed(tmp_path: Path) -> None:

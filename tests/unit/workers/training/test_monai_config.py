@@ -1,6 +1,8 @@
 """MONAI's own tools read our bundles: its ConfigParser builds what gives the gateway's answer for the same file."""
 
+import csv
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import monai.bundle
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image as Picture
 
 from service.domain.errors import ConfigurationError
@@ -20,6 +22,7 @@ from workers.models.bundle import BUNDLES, load_bundle
 from workers.models.conditions import HEADS, Judged, LoadedToothConditions
 from workers.models.conditions import Settings as ConditionSettings
 from workers.models.fit_for_intraoral import Told
+from workers.models.folder_run import ANSWERS, pictures
 from workers.models.image_classifier import ImageClassifier
 from workers.models.intraoral_teeth import LoadedIntraoralTeeth
 from workers.models.oral_photo import OralPhoto
@@ -97,6 +100,75 @@ def test_what_the_parts_refer_to_decides(tmp_path: Path) -> None:
     assert len(set(answers)) == len(answers)
 
 
+def run_by_monai(bundle: Path, folder: Path, out: Path) -> list[list[str]]:
+    """``monai.bundle.run``, as ``python -m monai.bundle run`` calls it; the rows of its table."""
+    config = str(bundle / "configs" / "inference.json")
+    given = {"bundle_root": str(bundle), "dataset_dir": str(folder)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of configurations in general: they are code
+        monai.bundle.run(config_file=config, output_dir=str(out), **given)
+        workflow = ConfigWorkflow(config, workflow_type="inference", **given)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    return list(csv.reader((out / ANSWERS).read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_monais_run_gives_the_gateways_probabilities(tmp_path: Path, exclusive: bool) -> None:  # noqa: FBT001 - a case
+    """Of a folder of pictures and DICOM files MONAI's own ``run`` writes what the gateway would say of each."""
+    architecture = {"_target_": "workers.networks.convolutions.FourConvolutions", "widths": [4, 4, 8, 8]}
+    plan = Plan(
+        ("a", "b"), architecture, 1.0, exclusive=exclusive, size=(48, 32), channels=1, mean=(0.4,), deviation=(0.2,)
+    )
+    torch.manual_seed(0)
+    network = FourConvolutions(2, 1, widths=(4, 4, 8, 8)).eval()
+    network.fc.weight.data *= 50
+    serving = Serving((0.3,) * 2, ((2.0, 0.1), (2.0, -0.3)), (1.0, 99.0), mirrored=True)
+    bundle, folder = tmp_path / "bundle", tmp_path / "films"
+    export_bundle(network, plan, bundle, Facts("n", "t", "d", "x", "y"), serving, {})
+    (folder / "below").mkdir(parents=True)
+    drawn(folder)
+    (folder / "below" / "1.2.3").write_bytes(as_bytes(xray(photometric="MONOCHROME1")))
+    (folder / "notes.txt").write_text("no picture")
+    table = run_by_monai(bundle, folder, tmp_path / "out")
+    assert table[0] == ["file", "a", "b"]
+    assert [Path(row[0]).name for row in table[1:]] == ["1.2.3", "drawn.png"]
+    model = ImageClassifier(bundle, "cpu", "torch")
+    for file, *told in table[1:]:
+        assert [float(value) for value in told] == pytest.approx(
+            model.read(read_picture(Path(file))).probabilities, abs=1e-4
+        )
+    with pytest.raises(ConfigurationError, match="--dataset_dir"):
+        pictures(str(tmp_path / "out" / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("teeth_panoramic", first_look("Panoramic")),
+        ("teeth_intraoral", first_look("Film")),
+        ("spine_landmarks", first_look("Spine")),
+        ("fracture", classifier()),
+        ("tooth_conditions", conditions()),
+    ],
+)
+def test_shipped_bundles_hold_what_an_export_writes(name: str, written: dict[str, Any]) -> None:
+    """Nobody has to write a released bundle again for its configuration."""
+    document = json.loads((BUNDLES / name / "configs" / "inference.json").read_text(encoding="utf-8"))
+    assert document | written == document
+
+
+def test_a_run_of_a_dense_network_writes_its_maps(tmp_path: Path) -> None:
+    """Each film gets a file with what the network says of its first look."""
+    (tmp_path / "films").mkdir()
+    film = drawn(tmp_path / "films", 400, 200)
+    table = run_by_monai(BUNDLES / "spine_landmarks", tmp_path / "films", tmp_path / "out")
+    assert table == [["file", "maps"], [str(film), "00000.npy"]]
+    seen, maps = by_monai(BUNDLES / "spine_landmarks", image=film)
+    assert np.load(tmp_path / "out" / "00000.npy") == pytest.approx(maps, abs=1e-4)
+    assert maps.shape[1:] == tuple(side // 2 for side in seen.shape[1:])
+
+
 def test_photographs_too(tmp_path: Path) -> None:
     """Two looks, mirrored, by two networks: the certainties of the photograph model."""
     torch.manual_seed(3)
@@ -110,6 +182,11 @@ def test_photographs_too(tmp_path: Path) -> None:
     _, certainties = by_monai(tmp_path, image=tmp_path / "mouth.png")
     assert certainties == pytest.approx(model.certainties(seen), abs=1e-4)
     verify(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "mouth.png").rename(tmp_path / "photos" / "mouth.png")
+    table = run_by_monai(tmp_path, tmp_path / "photos", tmp_path / "out")
+    assert table[0] == ["file", "caries", "healthy", "ulcer"]
+    assert [float(value) for value in table[1][1:]] == pytest.approx(certainties, abs=1e-4)
 
 
 def test_a_dicom_file_is_read_as_the_gateway_reads_it(tmp_path: Path) -> None:

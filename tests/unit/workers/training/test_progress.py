@@ -27,3 +27,12 @@ def test_share_done_and_time_left_lead_the_line(monkeypatch: pytest.MonkeyPatch)
 def test_hours_and_seconds() -> None:
     """The unit fits the length."""
     assert [progress._duration(seconds) for seconds in (12, 100, 3720)] == ["12 s", "2 min", "1 h 02 min"]  # noqa: SLF001 - the words are what is tested
+
+
+def test_what_takes_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the first two seconds, then how far it is; every item comes, in order."""
+    now = iter([100.0, 101.0, 103.0, 103.0, 150.0, 150.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(now))
+    stream = io.StringIO()
+    assert list(Progress(stream).through([1, 2, 3, 4], "reading")) == [1, 2, 3, 4]
+    assert stream.getvalue() == "50 %  reading: 2 of 4\n75 %, 1 min left  reading: 3 of 4\n"

@@ -48,6 +48,18 @@ def test_a_mark_of_a_spreadsheet_in_front_is_no_column(tmp_path: Path) -> None:
     assert read_collection(tmp_path).classes == ("ill", "well")
 
 
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_tables_of_spreadsheets_in_other_languages(tmp_path: Path, mark: str) -> None:
+    """Semicolons or tabs, Windows line ends, blanks, empty columns and lines at the end, folders with backslashes."""
+    lines = ["file;split ;group;labels;;", "bilder\\Ä 1.png; train;g1;ill;;", '"b;2.png";val;g2;well;;', ";;;;;", ""]
+    text = "\r\n".join(lines).replace(";;", mark + mark).replace(";", mark)
+    (tmp_path / "manifest.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = read_collection(tmp_path)
+    assert [str(record.file.relative_to(tmp_path)) for record in found.records] == ["bilder/Ä 1.png", f"b{mark}2.png"]
+    assert [record.split for record in found.records] == ["train", "val"]
+    assert found.classes == ("ill", "well")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -56,7 +68,8 @@ def test_a_mark_of_a_spreadsheet_in_front_is_no_column(tmp_path: Path) -> None:
         (b"file,part,labels\na.png,train,x\n", "lacks the column split, group; it has file, part, labels"),
         (b"file,split,group\na.png,train,g\n", "neither labels nor a column of 0 and 1"),
         (b"file,split,group,labels\na.png,train,g,\n", "its column labels is empty"),
-        (b"file,split,group,labels\na.png,train,g,x,y\n", "more fields than there are columns"),
+        (b"file,split,group,labels\na.png,train,g,x,y\n", "line 2 has more fields than there are columns"),
+        (b"file,split,group,labels\na.png,train,g,x\nb.png,train,g,x,y\n", "line 3 has more fields than"),
         ("file,split,group,labels\nä.png,train,g,x\n".encode("latin-1"), "not UTF-8"),
     ],
 )

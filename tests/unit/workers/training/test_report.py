@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -9,8 +10,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from workers.training import metrics
 from workers.training.charts import Axis, Bar, Line, count_chart, histogram, interval_chart, line_chart
-from workers.training.classifier_report import classifier_page, worst_mistakes
+from workers.training.classifier_report import answer_blocks, classifier_page, worst_mistakes
 from workers.training.leakage import Leakage, Member, Pair
 from workers.training.outcome import Outcome
 from workers.training.report import Block, Gallery, Page, Prose, Table, learning_curves, note_order, write_report
@@ -59,8 +61,15 @@ def test_a_classifier_page_holds_everything(tmp_path: Path, *, exclusive: bool) 
     log = tmp_path / "log.jsonl"
     log.write_text('{"epoch": 1, "loss": 1.0, "val_loss": 1.1}\n{"epoch": 2, "loss": 0.5, "val_loss": 0.7}\n{"epo')
     leakage = Leakage({"train": 5, "val": 60}, (), ())
+    curves = learning_curves(log)
+    assert curves is not None
     page = classifier_page(
-        "Drawn", outcome_of(exclusive=exclusive), {"data": "drawn <i>"}, log=log, leakage=leakage, caveats=("One.",)
+        "Drawn",
+        outcome_of(exclusive=exclusive),
+        {"data": "drawn <i>"},
+        more=[curves],
+        leakage=leakage,
+        caveats=("One.",),
     )
     note_order(tmp_path / "out", {"command": "dentgate train", "seed": "7"})
     text = write_report(tmp_path / "out", page).read_text()
@@ -178,6 +187,17 @@ def test_counts_and_intervals_show_their_numbers() -> None:
     """Every count of a confusion matrix and every value of an interval chart can be read."""
     assert {"3", "1", "0", "8"} <= set(texts_of(count_chart([[3, 1], [0, 8]], ["a", "b"])))
     assert {"0.75", "a & b"} <= set(texts_of(interval_chart([Bar("a & b", 0.75, 0.5, 0.9), Bar("c", 0.2)], "AUC")))
+
+
+def test_no_interval_is_cut_off() -> None:
+    """The axis of the AUC begins below the least end of an interval; at 0.4 only where all lie above."""
+    sure = outcome_of(60)
+    unsure = replace(sure, scores=np.roll(sure.scores, 1, 0))
+    for outcome, low in ((sure, False), (unsure, True)):
+        summary = metrics.summarize(outcome)
+        assert (min(c.figures["auc"].low or 0 for c in summary.classes) < 0.4) == low
+        svg = next(svg for caption, svg in answer_blocks(outcome, summary)[1].charts if "interval" in caption)
+        assert ("0" in texts_of(svg)) == low
 
 
 def test_learning_curves_need_numbers(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``dentgate train``, ``evaluate`` and ``tune`` as a user meets them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from service.__main__ import main
 from service.domain.errors import ConfigurationError
 from tests.unit.workers.models.foreign_bundle import image_of
-from tests.unit.workers.training.drawn_data import class_folders, labelled_rows, manifest
+from tests.unit.workers.training.drawn_data import class_folders, labelled_rows, manifest, picture
 from tests.unit.workers.training.stub_task import StubTask
 from workers.models.dropped_in import dropped_in
 from workers.training import tasks, tool
@@ -108,12 +109,47 @@ def test_evaluate_takes_all_images_of_somebody_elses_data(
     assert "on 20 images of 20 groups" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("stub")
+def test_a_bundle_is_measured_on_what_it_was_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts that are made fall as in its training, whatever its seed; else it is said how many images it had seen."""
+    data, out = class_folders(tmp_path / "mine"), tmp_path / "out"
+    options = ["--data", str(data), "--out"]
+    assert main(["train", "images", *options, str(out), "--seed", "5"]) == 0
+    assert main(["evaluate", "images", *options, str(tmp_path / "same"), "--bundle", str(out / "bundle")]) == 0
+    assert "trained on" not in capsys.readouterr().out
+    picture(data / "ill" / "another.png", 4242)  # the parts fall another way
+    assert main(["evaluate", "images", *options, str(tmp_path / "more"), "--bundle", str(out / "bundle")]) == 0
+    printed = re.search(
+        r"NOT TO BE TRUSTED: the bundle was trained on (\d) of these \d images", capsys.readouterr().out
+    )
+    assert printed
+    assert int(printed[1]) > 0
+    facts = json.loads((tmp_path / "more" / "report.json").read_text())["facts"]
+    assert facts["NOT TO BE TRUSTED"].startswith(f"the bundle was trained on {printed[1]}")
+
+
+@pytest.mark.parametrize("task", ["photos", "images"])
+def test_what_is_no_bundle_is_one_line(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder above it, or a task without one that ships: nobody needs to install Dentgate again."""
+    options = ["--data", str(class_folders(tmp_path / "mine")), "--out", str(tmp_path / "out")]
+    assert main(["evaluate", task, *options]) == 2
+    assert f"task {task} ships no bundle; name the one to measure with --bundle" in capsys.readouterr().err
+    assert main(["evaluate", task, *options, "--bundle", str(tmp_path)]) == 2
+    assert f"--bundle {tmp_path} is no bundle" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--start", "nothing.pt"], "--start nothing.pt: there is no such file"),
         (["--set", "learning_rate"], "it must be KEY=VALUE"),
         (["--folds", "99"], "--folds 99: there are 20 groups"),
+        (["--minutes", "0"], "--minutes 0: a training needs more than 0"),
+        (["--minutes", "-1"], "--minutes -1: a training needs more than 0"),
+        (["--minutes", "nan"], "--minutes nan: a training needs more than 0"),
+        (["--threads", "0"], "--threads 0: the least is 1"),
+        (["--seed", "-1"], "--seed -1: the least is 0"),
+        (["--set", "minutes=3"], "--set minutes=3: it is an option of its own, --minutes 3"),
         (["--frozen"], "--frozen keeps the weights of --start, which is not given"),
     ],
 )
@@ -125,6 +161,28 @@ def test_wrong_options_are_one_line(
     assert main(["train", "images", "--data", str(data), "--out", str(tmp_path / "out"), *options]) == 2
     assert words in capsys.readouterr().err
     assert not stub.orders
+
+
+def test_an_out_that_is_no_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file in its place, as a disk that is full or not ours: what and where, no traceback."""
+    (tmp_path / "out").write_text("mine")
+    data = class_folders(tmp_path / "mine")
+    assert main(["train", "images", "--data", str(data), "--out", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dentgate: {tmp_path / 'out'}")
+
+
+def test_nothing_is_written_into_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even by an order that is refused because --out lies in there: the next one would take it for a class."""
+    data = class_folders(tmp_path / "mine")
+    before = sorted(data.rglob("*"))
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    (tmp_path / "bundle" / "configs" / "metadata.json").write_text("{}")
+    for verb in ("train", "tune", "evaluate"):
+        options = ["--bundle", str(tmp_path / "bundle")] if verb == "evaluate" else []
+        assert main([verb, "images", "--data", str(data), "--out", str(data / "run"), *options]) == 2
+        assert "name a folder outside" in capsys.readouterr().err
+    assert sorted(data.rglob("*")) == before
 
 
 def test_weights_by_name_reach_the_tasks_that_take_them(

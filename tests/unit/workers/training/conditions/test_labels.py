@@ -97,6 +97,23 @@ def test_films_are_read(data: Path) -> None:
     assert film.boxes[1].box == (20, 2, 30, 22)
 
 
+def test_boxes_of_a_spreadsheet_with_semicolons(data: Path) -> None:
+    """And Windows line ends and folders."""
+    text = BOXES.replace("images/", "images\\").replace(",", ";").replace("\n", "\r\n")
+    (data / "labels" / "boxes.csv").write_text(text, newline="")
+    (film,) = read_films(data, "train")
+    assert film.boxes[1].box == (20, 2, 30, 22)
+
+
+def test_coco_boxes_on_pictures_of_one_name(data: Path) -> None:
+    """COCO boxes are found by the name of the picture: two of one name would get each other's."""
+    (data / "labels" / "boxes.csv").unlink()
+    (data / "a.json").write_text("{}")
+    (data / "manifest.csv").write_text("file,split,group\nimages/a.png,train,1\nmore/a.png,val,2\n")
+    with pytest.raises(ConfigurationError, match="pictures of one name in several folders"):
+        read_films(data, "train")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "word"),
     [

@@ -21,6 +21,7 @@ from workers.models.panoramic_teeth import PanoramicTeeth
 from workers.models.tooth_crops import Jaws
 from workers.networks.object_net import KINDS, ObjectNet
 from workers.networks.residual import ResNet, SmallResNet
+from workers.networks.several import apart
 from workers.training.bundles import UNRELEASED
 from workers.training.conditions import fit as training
 from workers.training.conditions import objects
@@ -81,6 +82,7 @@ def order_of(data: Path, out: Path) -> Training:
     """Seconds of training of a small network, in epochs of one step: each is logged however slow the machine is."""
     small = {
         "batch": 64,
+        "members": 2,
         "network": {"_target_": "workers.networks.residual.SmallResNet", "widths": [4], "blocks": [1]},
     }
     return Training(data, out, minutes=0.05, settings=small, device="cpu")
@@ -105,7 +107,7 @@ def test_training_makes_a_bundle_that_serves(bundle: Path, data: Path) -> None:
 def test_the_report_shows_both_trainings_and_the_splits(bundle: Path) -> None:
     """Learning curves of both networks, from logs with losses on both parts; and the check of the splits."""
     page = (bundle.parent / "report.html").read_text()
-    for folder, name in (("crops", "network of the crops"), ("objects", "object network")):
+    for folder, name in (("crops/member-1", "network of the crops 2 of 2"), ("objects", "object network")):
         assert f"Learning curves, {name}" in page
         lines = [json.loads(line) for line in (bundle.parent / folder / "log.jsonl").read_text().splitlines()]
         assert all(line["loss"] > 0 for line in lines)
@@ -212,12 +214,13 @@ def test_a_bundle_is_a_start(bundle: Path) -> None:
     own = json.loads((bundle / "configs" / "inference.json").read_text())["network_def"]
     definition, net = training.objects_from_teeth()
     assert definition == own["objects"]
-    crops = SmallResNet(**own["teeth"])
+    crops = SmallResNet(**{key: value for key, value in own["teeth"].items() if key != "members"})
     both = read_start(bundle / "models" / "model.pt", crops, net)
     weights = torch.load(bundle.parent / "objects" / "model.pt", weights_only=True)
     assert torch.allclose(net.state_dict()["objects.bias"], weights["objects.bias"])
-    assert set(both.crops) == set(crops.state_dict())
-    alone = read_start(bundle.parent / "crops" / "model.pt", crops, net)
+    assert [set(member) for member in apart(both.crops)] == [set(crops.state_dict())] * 2
+    alone = read_start(bundle.parent / "crops" / "member-1" / "model.pt", crops, net)
+    assert set(alone.crops) == set(crops.state_dict())
     assert not alone.objects
 
 
@@ -226,10 +229,11 @@ def test_what_is_trained_is_not_trained_again(bundle: Path, data: Path, tmp_path
     order = order_of(data, tmp_path / "out")
     for part in ("crops", "objects"):
         shutil.copytree(bundle.parent / part, order.out / part)
-    logs = [(order.out / part / "log.jsonl").read_bytes() for part in ("crops", "objects")]
+    files = [order.out / part / "log.jsonl" for part in ("crops/member-0", "crops/member-1", "objects")]
+    logs = [file.read_bytes() for file in files]
     again = TASK.train(replace(order, resume=True))
     assert (again / "models" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
-    assert [(order.out / part / "log.jsonl").read_bytes() for part in ("crops", "objects")] == logs
+    assert [file.read_bytes() for file in files] == logs
 
 
 class Killed(Exception):  # noqa: N818 - a kill is no error

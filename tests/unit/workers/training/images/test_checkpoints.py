@@ -78,6 +78,14 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
         load_start(ResNet(channels=2, depth=26), saved(network, tmp_path / "r.pth"))
 
 
+def test_weights_of_a_run_that_diverged(tmp_path: Path) -> None:
+    """They are refused before the training, which would blame its learning rate."""
+    network = ResNet(channels=3, depth=26)
+    network.get_parameter("layer1.0.conv1.weight").data[0] = torch.nan
+    with pytest.raises(ConfigurationError, match=r"r\.pth is damaged: layer1\.0\.conv1\.weight holds"):
+        load_start(ResNet(channels=3, depth=26), saved(network, tmp_path / "r.pth"))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
 def test_what_is_no_checkpoint(content: bytes | None, tmp_path: Path) -> None:
     """A missing, empty or foreign file is a clear error."""

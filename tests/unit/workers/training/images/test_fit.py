@@ -54,6 +54,13 @@ def test_it_learns(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+def test_a_training_that_diverged_ends(tmp_path: Path) -> None:
+    """It does not train on for the hour with weights that are no numbers."""
+    plan = replace(PLAN, deviation=(1e-38,), minutes=1)
+    with pytest.raises(ConfigurationError, match="after 1 steps the loss is nan; set a smaller learning_rate"):
+        fit(drawn(32), [], plan, tmp_path)
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     """From the file that a killed run left, the same steps follow as without the kill."""
     torch.manual_seed(0)
@@ -84,6 +91,12 @@ def test_resume_trains_for_the_time_that_is_left(tmp_path: Path) -> None:
     fit(drawn(32), [], plan, tmp_path, resume=True)
     assert read_journal(tmp_path)[0] == {"epoch": 0}
     assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["minutes"] == 10
+
+
+def test_resume_without_anything_to_resume_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Killed before its state was first kept, or another folder: nobody believes that it goes on."""
+    fit(drawn(32), [], replace(PLAN, minutes=0.002), tmp_path, resume=True)
+    assert f"{tmp_path} holds no training that was stopped half-way: it begins anew" in capsys.readouterr().out
 
 
 def test_a_finished_training_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

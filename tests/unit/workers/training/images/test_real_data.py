@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from workers.models.bundle import BUNDLES
 from workers.models.elsewhere import Elsewhere
 from workers.models.picture_files import read_picture
 from workers.training.images.tasks import FRACTURE
@@ -14,10 +13,7 @@ from workers.training.task import Evaluation
 
 FOLDER = os.environ.get("DENTGATE_TEST_DATA", "")  # noqa: TID251 - the one setting of the tests themselves
 
-pytestmark = [
-    pytest.mark.skipif(not FOLDER, reason="DENTGATE_TEST_DATA names no folder of labelled radiographs"),
-    pytest.mark.skipif(not (BUNDLES / "fracture" / "configs").is_dir(), reason="the bundle does not ship yet"),
-]
+pytestmark = pytest.mark.skipif(not FOLDER, reason="DENTGATE_TEST_DATA names no folder of labelled radiographs")
 
 
 @pytest.mark.parametrize(("stress", "least"), [(False, 0.8), (True, 0.75)])

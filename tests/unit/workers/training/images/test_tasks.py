@@ -101,6 +101,8 @@ def test_the_fracture_task_reads_its_labels(tmp_path: Path) -> None:
         ({"backbone": "alexnet"}, "no backbone 'alexnet'"),
         ({"settings": {"sise": 3}}, "no setting 'sise'; known: .*batch"),
         ({"settings": {"batch": "many"}}, "batch is 'many'"),
+        ({"settings": {"channels": 2}}, "no setting 'channels'"),
+        ({"settings": {"weights": "1,1,1"}}, "weights has 3 numbers; it must have one for each of fracture, normal"),
         ({"settings": {"optimizer": "sgd"}}, "optimizer is 'sgd'; it must be one of adamw, adam"),
         ({"start": Path("timm:nothing")}, "checkpoint file"),
     ],

@@ -98,7 +98,7 @@ def test_a_training_gives_a_bundle_that_measures_itself(data: Path, tmp_path: Pa
     assert settings["thresholds"] != [0.5, 0.5]
     assert load_bundle(bundle).algorithm.research
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "Learning curves of network 2 of 2" in page
+    assert "Learning curves, network 2 of 2" in page
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert (metadata["version"][:6], metadata["authors"]) == ("0.0.0+", "whoever trained it")
     assert metadata["data_source"].startswith("11 images of ")

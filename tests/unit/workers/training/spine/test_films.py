@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,25 @@ def test_read(data: Path) -> None:
     (film,) = load_films([record])
     assert film.pixels.shape[0] == 200
     assert film.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda points: points / 300, "are fractions; give them in pixels"),
+        (lambda points: points * 3, "lie outside the film of .* x 200 pixels"),
+        (lambda points: points[:, ::-1] * (0.3, 1) * (1, 0.3), "lie side by side"),
+        (lambda points: points[::-1], "go from the bottom up; give the topmost vertebra first"),
+    ],
+)
+def test_points_of_another_kind(data: Path, change: Callable[[Any], Any], cause: str) -> None:
+    """Fractions, other pixels, x and y swapped, from L5 to T1: they would be learnt without a word."""
+    file = data / "labels/landmarks.json"
+    corners = json.loads(file.read_text(encoding="utf-8"))
+    corners["images/0.png"] = change(np.array(corners["images/0.png"])).tolist()
+    file.write_text(json.dumps(corners), encoding="utf-8-sig")
+    with pytest.raises(ConfigurationError, match=rf"the points of images/0\.png {cause}"):
+        read_manifest(data, "train")
 
 
 def angle(data: Path, text: str) -> None:
