@@ -1,7 +1,7 @@
 """Outlines of masks: marching squares on bits, and fewer points for the same shape.
 
 What ``skimage.measure.find_contours`` and ``approximate_polygon`` give, to the last bit and in the same order, at a
-tenth of their time: they walk from point to point in Python, and outlines are most of what a film costs.
+sixth of their time: they walk from point to point in Python, and outlines are most of what a film costs.
 """
 
 import numpy as np

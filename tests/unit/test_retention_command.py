@@ -10,23 +10,12 @@ from service.db.engine import Database
 from service.db.studies import close_quiet_studies, record_instances
 from service.db.tables import Job, Outbox
 from service.domain.job import State
-from service.domain.study import ReceivedInstance
 from service.storage import open_storage, put
+from tests.contract.images import IMAGE
 from tests.unit.test_commands import own_logging, run
 
 __all__ = ["own_logging"]  # a fixture that stands for itself
-KEY = "instances/ab/ab.dcm"
-IMAGE = ReceivedInstance(
-    study_instance_uid="1.2.3",
-    series_instance_uid="1.2.3.1",
-    sop_instance_uid="1.2.3.1.1",
-    sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    storage_key=KEY,
-    sha256="a" * 64,
-    size=10,
-    calling_ae="PANO1",
-)
+KEY = IMAGE.storage_key
 
 
 def test_retention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from scipy.special import expit, logit
 
 from service.domain.errors import ConfigurationError
-from service.domain.finding import Algorithm
+from service.domain.finding import UNCERTAIN, Algorithm
 from workers.inference import Runner, open_network
 from workers.models import Verdict
 from workers.models.bundle import BUNDLES, broken, load_bundle
@@ -36,7 +36,6 @@ HEADS: tuple[str, ...] = (
 CONDITIONS = HEADS[:6]
 IMPLANT = "implant"
 NEVER = 2.0  #: as a threshold: the bundle does not look for this
-UNCERTAIN = "number-uncertain"
 Floats = NDArray[np.float32]
 
 

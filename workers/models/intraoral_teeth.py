@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from service.domain.finding import Algorithm
+from service.domain.finding import UNCERTAIN, Algorithm
 from workers.models import Verdict
 from workers.models.arch import Frame
 from workers.models.bundle import BUNDLES
@@ -24,7 +24,7 @@ from workers.models.fit_for_intraoral import Told, judge_intraoral, told
 from workers.models.instances import Instance
 from workers.models.looks import Look, NumberedTooth, placed
 from workers.models.numbering import Evidence, Number, number_window
-from workers.models.sight import UNCERTAIN, Sight, in_order
+from workers.models.sight import Sight, in_order
 from workers.pixels import Image
 from workers.regions import Detection
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from service.domain.finding import Algorithm
+from service.domain.finding import UNCERTAIN, Algorithm
 from workers.inference import Runner
 from workers.models.arch import MIRRORED, Frame
 from workers.models.bundle import broken, load_bundle
@@ -23,7 +23,6 @@ from workers.models.view import Plane, inside, look_at, standardize, to_image
 from workers.networks.tooth_net import CLASSES
 from workers.regions import Detection
 
-UNCERTAIN = "number-uncertain"
 _MIRROR = np.array([*MIRRORED, CLASSES, CLASSES + 1, CLASSES + 2])
 _LEAST_SEEN = 0.35  # less is not called a tooth
 

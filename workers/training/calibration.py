@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 
 from workers.training.outcome import UNKNOWN, Outcome
@@ -53,17 +53,6 @@ def claims(outcome: Outcome) -> tuple[Floats, Bools]:
         return outcome.scores[known][said], (outcome.truth[known] == 1)[said]
     known = outcome.truth != UNKNOWN
     return outcome.scores[known], outcome.truth[known] == 1
-
-
-def fit_temperature(logits: Floats, truth: NDArray[np.int64]) -> float:
-    """What to divide logits (n, k) by before softmax so that the right classes (n,) are most likely (Guo 2017)."""
-    rows = np.arange(len(truth))
-
-    def loss(log_temperature: float) -> float:
-        return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[rows, truth].mean())
-
-    bounds = (np.log(_COLDEST), np.log(_HOTTEST))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def fit_softmax(logits: Floats, truth: NDArray[np.int64]) -> tuple[float, Floats]:

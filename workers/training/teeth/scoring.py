@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.finding import UNCERTAIN
 from workers.models.arch import FDI, LOWER, UPPER
-from workers.models.sight import UNCERTAIN
 from workers.regions import Detection
 from workers.training.calibration import expected_calibration_error, reliability
 from workers.training.metrics import precision_recall_curve

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from service.domain.finding import UNCERTAIN
 from service.domain.tooth import TEETH
 from service.domain.tooth_codes import codes_of
 from workers.models.arch import CLASS_OF, FDI, LOWER, UPPER
@@ -20,7 +21,6 @@ from workers.models.intraoral_teeth import (
     film_frame,
     jaws,
 )
-from workers.models.sight import UNCERTAIN
 from workers.pixels import Image
 from workers.training.teeth.cases import WindowCase, phantom_case, windows_of
 from workers.training.teeth.evaluate import header_of, without_cut

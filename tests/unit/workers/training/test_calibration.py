@@ -11,7 +11,6 @@ from workers.training.calibration import (
     fit_logistic,
     fit_platt,
     fit_softmax,
-    fit_temperature,
     reliability,
 )
 from workers.training.outcome import Outcome
@@ -29,14 +28,6 @@ def test_calibration_error_of_a_small_table() -> None:
 def test_a_score_of_one_has_its_place() -> None:
     """The highest bin holds 1.0 itself; nothing falls out."""
     assert sum(b.count for b in reliability(np.array([0.0, 1.0, 1.0]), np.array([False, True, True]))) == 3
-
-
-def test_temperature_is_found_again() -> None:
-    """Logits that are three times too large are divided by about three."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(4000, 3))
-    truth = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
-    assert fit_temperature(3 * logits, truth) == pytest.approx(3, rel=0.1)
 
 
 def test_slope_and_offsets_are_found_again() -> None:
